@@ -1,0 +1,137 @@
+/*
+ * The tuple table: what its shared memory holds, for programs that read one.
+ *
+ * A table is one file in /dev/shm, owned by its user, mode 0600, named
+ *
+ *     tuplebind.<uid>.<inode of the network namespace>[.<TUPLEBIND_TABLE>]
+ *
+ * It knows which local ports of which lanes the processes of that user hold in that
+ * network namespace. A lane is all tuples that differ only in their local port. It
+ * consists of up to 128 slabs, and a slab has one bit for each of 512 ports. Which
+ * port a bit stands for is told by a permutation that was drawn when the table was
+ * made: position = 512 * slab number + bit, port = permutation(position).
+ *
+ * Slabs live in an open-addressed hash table without a directory. The identity of a
+ * slab is the fingerprint of its lane and number in `tag`; `lane` and `number` are written
+ * before the tag says so, and are for readers. How slabs come, go and are claimed in is
+ * told in lib/table/slab.h.
+ *
+ * A reader maps the file read-only, checks magic, version and size against the
+ * file's real size, and takes every word for what it is: a number that any process of
+ * the user may have overwritten.
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define TUPLEBIND_TABLE_MAGIC	UINT64_C(0x656c62616274706c)
+#define TUPLEBIND_TABLE_VERSION 1
+
+#define TUPLEBIND_SLAB_PORTS	512
+#define TUPLEBIND_SLAB_WORDS	(TUPLEBIND_SLAB_PORTS / 64)
+#define TUPLEBIND_LANE_SLABS	(65536 / TUPLEBIND_SLAB_PORTS)
+
+/*
+ * A slab's tag, from the top: 54 bits of fingerprint, 8 bits of generation (counts,
+ * modulo 256, the lanes the slab has belonged to), 2 bits of state.
+ */
+#define TUPLEBIND_TAG_FINGERPRINT (~UINT64_C(0x3ff))
+#define TUPLEBIND_TAG_GENERATION  UINT64_C(0x3fc)
+#define TUPLEBIND_TAG_ONE_GENERATION UINT64_C(0x4)
+
+enum tuplebind_slab_state {
+	TUPLEBIND_SLAB_FREE = 0,      /* never used; the whole tag is 0 */
+	TUPLEBIND_SLAB_DEAD = 1,      /* used once, belongs to no lane now */
+	TUPLEBIND_SLAB_TENTATIVE = 2, /* proposed, not to be claimed in yet */
+	TUPLEBIND_SLAB_LIVE = 3,
+	TUPLEBIND_SLAB_STATE_MASK = 3,
+};
+
+/* Addresses are sixteen bytes, IPv4 as ::ffff:a.b.c.d; numbers in host order. */
+struct tuplebind_lane {
+	uint8_t laddr[16];
+	uint8_t faddr[16];
+	uint32_t scope; /* interface index of link-local addresses, else 0 */
+	uint16_t fport;
+	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	uint8_t reserved;
+};
+static_assert(sizeof(struct tuplebind_lane) == 40, "the lane has no padding");
+
+#define TUPLEBIND_LANE_WORDS (sizeof(struct tuplebind_lane) / sizeof(uint64_t))
+
+struct tuplebind_slab {
+	_Atomic uint64_t tag;
+	_Atomic uint32_t owner; /* process that is recycling the slab, else 0 */
+	_Atomic uint32_t reserved;
+	_Atomic uint64_t lane[TUPLEBIND_LANE_WORDS];
+	_Atomic uint64_t number; /* which of the lane's 128 slabs */
+	_Atomic uint64_t claims[TUPLEBIND_SLAB_WORDS];
+};
+static_assert(sizeof(struct tuplebind_slab) == 128, "two cache lines: one to find, one to claim");
+
+enum tuplebind_counter {
+	TUPLEBIND_BOUND,	   /* connects that were given a tuple */
+	TUPLEBIND_LATE,		   /* of these, by late bind */
+	TUPLEBIND_EXPLICIT,	   /* of these, by explicit bind */
+	TUPLEBIND_TIMEWAIT_REUSED, /* of these, on a tuple in TIME_WAIT */
+	TUPLEBIND_RETRIES,	   /* ports passed over because somebody else had them */
+	TUPLEBIND_FULL,		   /* connects that found no tuple left */
+	TUPLEBIND_PASSED,	   /* connects left to the kernel */
+	TUPLEBIND_REAPED,	   /* claims given back by reap */
+	TUPLEBIND_TABLE_FULL,	   /* connects left to the kernel for want of a slab */
+	TUPLEBIND_COUNTERS,
+};
+
+/* Counters are spread over stripes so that processes do not share a cache line. */
+#define TUPLEBIND_STRIPES 16
+
+struct tuplebind_stripe {
+	_Atomic uint64_t counters[TUPLEBIND_COUNTERS];
+	uint64_t unused[16 - TUPLEBIND_COUNTERS];
+};
+static_assert(sizeof(struct tuplebind_stripe) == 128, "a stripe is two whole cache lines");
+
+#define TUPLEBIND_PROCESSES 1024
+#define TUPLEBIND_FLIGHTS   11
+
+/* One attached process. */
+struct tuplebind_process {
+	_Atomic uint32_t pid; /* 0: the entry is free */
+	_Atomic uint32_t reserved;
+	_Atomic uint64_t start;	       /* field 22 of /proc/PID/stat, 0: unknown */
+	_Atomic uint64_t pid_namespace; /* inode of /proc/self/ns/pid */
+	_Atomic uint64_t name[2];      /* as in /proc/PID/comm, NUL-padded */
+	/* Claims made but not yet seen by the kernel; reap leaves them alone. */
+	_Atomic uint64_t flights[TUPLEBIND_FLIGHTS];
+};
+static_assert(sizeof(struct tuplebind_process) == 128, "a process is two whole cache lines");
+
+/* A byte permutation of eight Feistel rounds: round r maps byte b to rounds[r][b]. */
+#define TUPLEBIND_ROUNDS 8
+
+/* What a file begins with, and what a reader checks before it maps the rest. */
+struct tuplebind_identity {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t slab_offset;  /* from the start of the file */
+	uint64_t size;	       /* of the whole file */
+	uint64_t netns;	       /* inode of the network namespace */
+	uint64_t netns_cookie; /* SO_NETNS_COOKIE, 0 where the kernel has none */
+	uint64_t created;      /* seconds since the epoch */
+};
+
+struct tuplebind_header {
+	struct tuplebind_identity identity;
+	uint8_t hash_key[16]; /* of the fingerprints (SipHash) */
+	_Atomic uint64_t reap_lock;
+	_Atomic uint64_t reaped_at; /* CLOCK_MONOTONIC nanoseconds of the last reap */
+	uint8_t unused[2048 - 8 * 10];
+	uint8_t rounds[TUPLEBIND_ROUNDS][256];
+	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
+	uint8_t unused_too[2048];
+	struct tuplebind_process processes[TUPLEBIND_PROCESSES];
+};
+static_assert(sizeof(struct tuplebind_header) % 4096 == 0, "slabs begin on a page");

@@ -1,0 +1,36 @@
+/*
+ * One line per event, to stderr or to TUPLEBIND_LOG_FILE.
+ *
+ * The preloaded program owns its descriptors: before every write the log looks
+ * whether its descriptor still is the file it was at start, and stays silent when it
+ * is not (a daemon that closed stderr may have a connection there now). A write
+ * never blocks and never raises SIGPIPE or SIGXFSZ. Async-signal-safe, but for
+ * log_open().
+ */
+#pragma once
+
+#include "base/text.h"
+
+#include <stdbool.h>
+
+enum log_level { LOG_OFF, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/*
+ * Starts the log at @level. @file NULL means stderr. Returns 0, or -errno when the
+ * file cannot be opened for appending; the log goes to stderr then.
+ */
+int log_open(enum log_level level, const char *file);
+
+bool log_wants(enum log_level level);
+
+/* Writes "tuplebind[PID] LEVEL: MESSAGE\n" when @level is wanted. Keeps errno. */
+void log_text(enum log_level level, const struct text *message);
+void log_line(enum log_level level, const char *message);
+
+/* A message that is said at most once a minute: one of these per kind, static. */
+struct log_once {
+	_Atomic uint64_t next; /* CLOCK_MONOTONIC second from which it may be said again */
+};
+
+/* True when the message of @once may be said now; it counts as said then. */
+bool log_due(struct log_once *once, enum log_level level);

@@ -1,0 +1,41 @@
+/*
+ * The environment variables, read and checked.
+ *
+ * Used by the library once at start and by the command before it starts a program. A
+ * value that is not accepted is answered with one line that names the variable, the
+ * part that is wrong and what is accepted. libtuplebind(7) and the README describe each variable.
+ */
+#pragma once
+
+#include "base/log.h"
+#include "base/parse.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum backend { BACKEND_AUTO, BACKEND_LATE, BACKEND_EXPLICIT };
+enum balance { BALANCE_ROTATE, BALANCE_RANDOM, BALANCE_HASH, BALANCE_PACK };
+enum when_full { FULL_FAIL, FULL_KERNEL };
+
+/* Texts point into the environment (or are constants). */
+struct config {
+	bool disabled, strict;
+	enum backend backend;
+	enum balance balance;
+	enum when_full when_full;
+	enum log_level log_level;
+	const char *log_file; /* NULL: stderr */
+	const char *table;    /* NULL: the user's default table */
+	uint64_t table_size;
+	const char *addrs, *ports, *rules, *skip;
+};
+
+/* All variables' names, without the TUPLEBIND_ prefix, in the order of the documentation; ends with NULL. */
+extern const char *const config_names[];
+
+/*
+ * Reads the environment by secure_getenv(). Returns 0, or -EINVAL with the fault told;
+ * strict, disabled and the log's settings are right even then. TUPLEBIND_ADDRS, _PORTS, _RULES
+ * and _SKIP are only taken as text: plan_make() reads them.
+ */
+int config_read(struct config *c, struct fault *f);

@@ -1,0 +1,204 @@
+#include "choose/plan.h"
+
+#include "kernel/sysctl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int out_of_memory(struct fault *f)
+{
+	fault_set(f, "out of memory at start");
+	return -ENOMEM;
+}
+
+static struct rule *add_rule(struct plan *p)
+{
+	struct rule *more = reallocarray(p->rules, p->rule_count + 1, sizeof *more);
+
+	if (more == NULL)
+		return NULL;
+	p->rules = more;
+	memset(&more[p->rule_count], 0, sizeof *more);
+	return &more[p->rule_count++];
+}
+
+/* Checks the ports' text and finds or makes the plan's entry for it. */
+static int ports_for(struct plan *p, const char *text, struct plan_ports **out, struct fault *f)
+{
+	struct portset unused;
+	struct plan_ports **more;
+
+	portset_clear(&unused);
+	if (strcmp(text, "auto") != 0 && portset_parse(&unused, text, f) < 0)
+		return -EINVAL;
+	for (unsigned i = 0; i < p->ports_count; i++) {
+		if (strcmp(p->ports[i]->text, text) == 0) {
+			*out = p->ports[i];
+			return 0;
+		}
+	}
+	more = reallocarray(p->ports, p->ports_count + 1, sizeof *more);
+	if (more == NULL)
+		return out_of_memory(f);
+	p->ports = more;
+	*out = calloc(1, sizeof **out);
+	if (*out == NULL)
+		return out_of_memory(f);
+	(*out)->text = strdup(text);
+	if ((*out)->text == NULL) {
+		free(*out);
+		return out_of_memory(f);
+	}
+	p->ports[p->ports_count++] = *out;
+	return 0;
+}
+
+static int add_skip(struct plan *p, const char *list, struct fault *f)
+{
+	char item[128];
+	int got;
+
+	while ((got = parse_next(&list, ',', item, sizeof item)) != 0) {
+		struct rule *r = add_rule(p);
+
+		if (r == NULL)
+			return out_of_memory(f);
+		r->skip = true;
+		if (got < 0)
+			return fault_set(f, "\"%.60s...\" is too long for a destination", item);
+		if (dest_parse(item, &r->dest, f) < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* "DEST=ADDRS[@PORTS]" or "DEST=skip". */
+static int add_one_rule(struct plan *p, char *item, const char *general_ports, struct fault *f)
+{
+	struct rule *r = add_rule(p);
+	char *equals = strchr(item, '=');
+
+	if (r == NULL)
+		return out_of_memory(f);
+	if (equals == NULL)
+		return fault_set(f, "\"%.80s\" has no =; a rule is DEST=ADDRS[@PORTS] or DEST=skip", item);
+	*equals = '\0';
+	if (dest_parse(item, &r->dest, f) < 0)
+		return -EINVAL;
+	char *addrs = equals + 1;
+	if (strcmp(addrs, "skip") == 0) {
+		r->skip = true;
+		return 0;
+	}
+	char *at = strchr(addrs, '@');
+	if (at != NULL)
+		*at = '\0';
+	if (pool_parse(addrs, &r->pool, f) < 0)
+		return -EINVAL;
+	return ports_for(p, at ? at + 1 : general_ports, &r->ports, f);
+}
+
+static int add_rules(struct plan *p, const char *list, const char *general_ports, struct fault *f)
+{
+	char item[2048];
+	int got, error = 0;
+
+	while (error == 0 && (got = parse_next(&list, ';', item, sizeof item)) != 0) {
+		if (got < 0)
+			return fault_set(f, "\"%.60s...\" is too long for a rule", item);
+		if (item[0] != '\0')
+			error = add_one_rule(p, item, general_ports, f);
+	}
+	return error;
+}
+
+static int add_general_rule(struct plan *p, const struct config *c, const char **variable, struct fault *f)
+{
+	struct rule *r = add_rule(p);
+
+	if (r == NULL)
+		return out_of_memory(f);
+	r->everything = true;
+	*variable = "TUPLEBIND_ADDRS";
+	if (pool_parse(c->addrs, &r->pool, f) < 0)
+		return -EINVAL;
+	*variable = "TUPLEBIND_PORTS";
+	return ports_for(p, c->ports, &r->ports, f);
+}
+
+int plan_make(struct plan *p, const struct config *c, struct fault *f)
+{
+	const char *variable = "TUPLEBIND_SKIP";
+	struct fault inner = {.text = ""};
+	int error = 0;
+
+	*p = (struct plan){
+		.late = c->backend != BACKEND_EXPLICIT,
+		.balance = c->balance,
+		.when_full = c->when_full,
+	};
+	if (c->skip != NULL)
+		error = add_skip(p, c->skip, &inner);
+	if (error == 0 && c->rules != NULL) {
+		variable = "TUPLEBIND_RULES";
+		error = add_rules(p, c->rules, c->ports, &inner);
+	}
+	if (error == 0)
+		error = add_general_rule(p, c, &variable, &inner);
+	if (error < 0) {
+		fault_set(f, "%s: %.200s", variable, inner.text);
+		return error;
+	}
+	return 0;
+}
+
+void plan_free(struct plan *p)
+{
+	for (unsigned i = 0; i < p->ports_count; i++) {
+		free((char *)p->ports[i]->text);
+		free(p->ports[i]);
+	}
+	for (unsigned i = 0; i < p->rule_count; i++)
+		pool_free(&p->rules[i].pool);
+	free(p->ports);
+	free(p->rules);
+	*p = (struct plan){0};
+}
+
+void plan_set_ports(struct plan *p)
+{
+	bool late = atomic_load_explicit(&p->late, memory_order_relaxed);
+	struct portset range, offered, none;
+	struct fault unused;
+
+	portset_clear(&none);
+	sysctl_ports(&range, &offered);
+	for (unsigned i = 0; i < p->ports_count; i++) {
+		struct plan_ports *ports = p->ports[i];
+		struct portset wanted = offered;
+
+		if (strcmp(ports->text, "auto") != 0) {
+			portset_clear(&wanted);
+			portset_parse(&wanted, ports->text, &unused);
+		}
+		/*
+		 * Late bind has the kernel look for the port, and it looks only where it
+		 * would for itself: within its range, past the reserved ports.
+		 */
+		struct portset by_late = none;
+		for (unsigned w = 0; late && w < 1024; w++)
+			by_late.words[w] = wanted.words[w] & offered.words[w];
+		portorder_set(&ports->order, p->permutation, &by_late, &wanted);
+	}
+}
+
+const struct rule *plan_rule(const struct plan *p, const struct addr *faddr, uint16_t fport)
+{
+	const struct rule *r = p->rules;
+
+	/* The general rule is the last one and takes whatever comes to it. */
+	while (!r->everything && !dest_matches(&r->dest, faddr, fport))
+		r++;
+	return r;
+}

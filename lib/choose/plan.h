@@ -1,0 +1,55 @@
+/*
+ * The plan: what TUPLEBIND_ADDRS, _PORTS, _RULES and _SKIP come to.
+ *
+ * A list of rules, each with the destinations it is for, a pool and ports; the first
+ * that matches decides. Destinations to skip come first, the general rule last, so every
+ * destination has a rule. Made once at start (this takes memory); looked at without
+ * locks by connect().
+ */
+#pragma once
+
+#include "choose/config.h"
+#include "choose/dest.h"
+#include "choose/pool.h"
+#include "table/portorder.h"
+
+/* Ports as one rule names them; rules that name the same share one. */
+struct plan_ports {
+	const char *text; /* "auto" or a list, owned */
+	struct portorder order;
+};
+
+struct rule {
+	struct dest dest;
+	bool everything; /* the general rule; dest is not looked at */
+	bool skip;
+	struct pool pool;
+	struct plan_ports *ports;
+};
+
+struct plan {
+	_Atomic int late; /* 1: this kernel has late bind and it is wanted */
+	enum balance balance;
+	enum when_full when_full;
+	const struct permutation *permutation;
+	unsigned rule_count, ports_count;
+	struct rule *rules;
+	struct plan_ports **ports;
+};
+
+/*
+ * Makes the plan of @c. Returns 0, -EINVAL or -ENOMEM with the fault told ("VARIABLE: what");
+ * plan_free() in any case. The ports are unset until plan_set_ports().
+ */
+int plan_make(struct plan *p, const struct config *c, struct fault *f);
+void plan_free(struct plan *p);
+
+/*
+ * Reads the kernel's port range anew and works out which ports are for late and which
+ * for explicit bind: at start, when late bind proved missing, when the range proved
+ * changed. Takes no memory; async-signal-safe.
+ */
+void plan_set_ports(struct plan *p);
+
+/* The rule for a destination. O(rules). */
+const struct rule *plan_rule(const struct plan *p, const struct addr *faddr, uint16_t fport);

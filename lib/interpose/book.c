@@ -1,0 +1,322 @@
+#include "interpose/book.h"
+
+#include "kernel/diag.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/*
+ * An entry, in one word: 0 nothing is known; FRESH a socket the book saw made, with its
+ * family and the count of forks then; RECORD the number of a record.
+ */
+enum kind { NOTHING = 0, FRESH = 1, RECORD = 2, KIND_MASK = 3 };
+
+#define CHUNK 4096
+
+struct chunk_of_entries {
+	_Atomic uint64_t entries[CHUNK];
+};
+
+struct chunk_of_records {
+	struct record records[CHUNK];
+};
+
+static struct {
+	_Atomic pid_t pid;
+	_Atomic uint32_t forks;
+	struct chunk_of_entries *_Atomic entries[BOOK_DESCRIPTORS / CHUNK];
+	/* Duplicates share records, so there are never more of them than descriptors. */
+	struct chunk_of_records *_Atomic records[BOOK_DESCRIPTORS / CHUNK];
+	_Atomic uint32_t records_used;	  /* records ever taken */
+	_Atomic uint64_t records_unused; /* list: number + 1 of the first, and a count against ABA */
+} book;
+
+void book_start(void)
+{
+	book_forked();
+	atomic_store_explicit(&book.pid, getpid(), memory_order_relaxed);
+}
+
+void book_forked(void)
+{
+	atomic_fetch_add_explicit(&book.forks, 1, memory_order_relaxed);
+}
+
+bool book_usable(void)
+{
+	return atomic_load_explicit(&book.pid, memory_order_relaxed) == getpid();
+}
+
+/* Maps a chunk into *place, or finds that another thread has. */
+static void *chunk_at(void *_Atomic *place, size_t size, bool make)
+{
+	void *chunk = atomic_load_explicit(place, memory_order_acquire);
+
+	if (chunk != NULL || !make)
+		return chunk;
+	void *fresh = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (fresh == MAP_FAILED)
+		return NULL;
+	if (atomic_compare_exchange_strong_explicit(
+		    place, &chunk, fresh, memory_order_acq_rel, memory_order_acquire))
+		return fresh;
+	munmap(fresh, size);
+	return chunk;
+}
+
+static _Atomic uint64_t *entry_of(int fd, bool make)
+{
+	if (fd < 0 || fd >= (int)BOOK_DESCRIPTORS)
+		return NULL;
+	struct chunk_of_entries *chunk = chunk_at((void *_Atomic *)&book.entries[fd / CHUNK],
+		sizeof(struct chunk_of_entries), make);
+
+	return chunk == NULL ? NULL : &chunk->entries[fd % CHUNK];
+}
+
+static struct record *record_at(uint32_t number, bool make)
+{
+	if (number >= BOOK_DESCRIPTORS)
+		return NULL;
+	struct chunk_of_records *chunk = chunk_at((void *_Atomic *)&book.records[number / CHUNK],
+		sizeof(struct chunk_of_records), make);
+
+	return chunk == NULL ? NULL : &chunk->records[number % CHUNK];
+}
+
+static uint64_t entry_fresh(int family, uint32_t forks)
+{
+	return FRESH | (uint64_t)(family == AF_INET6) << 2 | (uint64_t)forks << 32;
+}
+
+static int fresh_family(uint64_t entry)
+{
+	return entry >> 2 & 1 ? AF_INET6 : AF_INET;
+}
+
+static struct record *entry_record(uint64_t entry)
+{
+	return (entry & KIND_MASK) == RECORD ? record_at((uint32_t)(entry >> 2), false) : NULL;
+}
+
+/*
+ * Takes an unused record: off the list (Treiber, 1986; the count in the upper half changes with
+ * every operation, so that a list that went away and came back is noticed), or a new one.
+ */
+static struct record *take_record(void)
+{
+	uint64_t head = atomic_load_explicit(&book.records_unused, memory_order_acquire);
+	struct record *r;
+
+	while ((uint32_t)head != 0) {
+		r = record_at((uint32_t)head - 1, false);
+		uint32_t next = atomic_load_explicit(&r->next, memory_order_relaxed);
+
+		if (atomic_compare_exchange_weak_explicit(&book.records_unused, &head,
+			    ((head >> 32) + 1) << 32 | next, memory_order_acquire,
+			    memory_order_acquire))
+			return r;
+	}
+	/* Looked at first, so that the count cannot run over. */
+	if (atomic_load_explicit(&book.records_used, memory_order_relaxed) >= BOOK_DESCRIPTORS)
+		return NULL;
+	uint32_t number = atomic_fetch_add_explicit(&book.records_used, 1, memory_order_relaxed);
+	r = record_at(number, true);
+	if (r != NULL)
+		r->number = number;
+	return r;
+}
+
+static void put_record(struct record *r)
+{
+	uint64_t head = atomic_load_explicit(&book.records_unused, memory_order_relaxed);
+
+	do {
+		atomic_store_explicit(&r->next, (uint32_t)head, memory_order_relaxed);
+	} while (!atomic_compare_exchange_weak_explicit(&book.records_unused, &head,
+		((head >> 32) + 1) << 32 | (r->number + 1), memory_order_release,
+		memory_order_relaxed));
+}
+
+bool book_has(int fd)
+{
+	_Atomic uint64_t *entry = entry_of(fd, false);
+
+	return entry != NULL && atomic_load_explicit(entry, memory_order_relaxed) != 0;
+}
+
+static struct record *leave(uint64_t entry)
+{
+	struct record *r = entry_record(entry);
+
+	if (r == NULL ||
+		atomic_fetch_sub_explicit(&r->descriptors, 1, memory_order_acq_rel) != 1)
+		return NULL;
+	return r;
+}
+
+void book_note_socket(struct table *t, int fd, int family)
+{
+	_Atomic uint64_t *entry = entry_of(fd, family != 0);
+	uint64_t next = family == 0 ? 0 : entry_fresh(family, atomic_load_explicit(&book.forks,
+								      memory_order_relaxed));
+
+	if (entry == NULL || (family == 0 && atomic_load_explicit(entry, memory_order_relaxed) == 0))
+		return;
+	struct record *r = leave(atomic_exchange_explicit(entry, next, memory_order_acq_rel));
+	if (r != NULL) {
+		/* Who closed it has told nobody, and may have left it open elsewhere. */
+		atomic_fetch_or_explicit(&r->flags, RECORD_SHARED, memory_order_relaxed);
+		book_settle(t, r);
+	}
+}
+
+struct record *book_find(int fd, int *family)
+{
+	_Atomic uint64_t *entry = entry_of(fd, false);
+	uint64_t seen = entry ? atomic_load_explicit(entry, memory_order_acquire) : 0;
+	struct record *r = entry_record(seen);
+
+	*family = (seen & KIND_MASK) == FRESH ? fresh_family(seen) : r != NULL ? r->family : 0;
+	return r;
+}
+
+struct record *book_record(int fd, int family)
+{
+	_Atomic uint64_t *entry = entry_of(fd, true);
+
+	if (entry == NULL)
+		return NULL;
+	uint64_t seen = atomic_load_explicit(entry, memory_order_acquire);
+	struct record *r = entry_record(seen);
+	if (r != NULL)
+		return r;
+	r = take_record();
+	if (r == NULL)
+		return NULL;
+	bool seen_made = (seen & KIND_MASK) == FRESH;
+	atomic_store_explicit(&r->claim, CLAIM_NONE, memory_order_relaxed);
+	atomic_store_explicit(&r->descriptors, 1, memory_order_relaxed);
+	atomic_store_explicit(&r->flags, seen_made ? 0 : RECORD_SHARED, memory_order_relaxed);
+	atomic_store_explicit(&r->forks,
+		seen_made ? (uint32_t)(seen >> 32) :
+			    atomic_load_explicit(&book.forks, memory_order_relaxed),
+		memory_order_relaxed);
+	r->family = family;
+	if (!atomic_compare_exchange_strong_explicit(entry, &seen, (uint64_t)r->number << 2 | RECORD,
+		    memory_order_release, memory_order_acquire)) {
+		/* Another thread was quicker with the same descriptor. */
+		put_record(r);
+		return entry_record(seen);
+	}
+	return r;
+}
+
+void book_duplicate(struct table *t, int from, int to)
+{
+	_Atomic uint64_t *target = entry_of(to, true), *source = entry_of(from, false);
+	uint64_t next = 0;
+	struct record *r = NULL;
+
+	if (source != NULL && atomic_load_explicit(source, memory_order_relaxed) != 0) {
+		int family;
+
+		book_find(from, &family);
+		r = book_record(from, family);
+	}
+	if (r != NULL && target != NULL) {
+		atomic_fetch_add_explicit(&r->descriptors, 1, memory_order_relaxed);
+		next = atomic_load_explicit(source, memory_order_relaxed);
+	} else if (r != NULL) {
+		atomic_fetch_or_explicit(&r->flags, RECORD_SHARED, memory_order_relaxed);
+	}
+	if (target == NULL)
+		return;
+	r = leave(atomic_exchange_explicit(target, next, memory_order_acq_rel));
+	if (r != NULL)
+		book_settle(t, r);
+}
+
+void book_set_claim(struct record *r, claim c)
+{
+	atomic_store_explicit(&r->claim, c, memory_order_release);
+}
+
+void book_give_back(struct table *t, struct record *r)
+{
+	claim c = atomic_exchange_explicit(&r->claim, CLAIM_NONE, memory_order_acq_rel);
+
+	if (c != CLAIM_NONE)
+		claim_give_back(t, c);
+}
+
+struct record *book_remove(int fd)
+{
+	_Atomic uint64_t *entry = entry_of(fd, false);
+
+	if (entry == NULL)
+		return NULL;
+	return leave(atomic_exchange_explicit(entry, 0, memory_order_acq_rel));
+}
+
+static bool maybe_shared(const struct record *r)
+{
+	return atomic_load_explicit(&r->flags, memory_order_relaxed) & RECORD_SHARED ||
+	       atomic_load_explicit(&r->forks, memory_order_relaxed) !=
+		       atomic_load_explicit(&book.forks, memory_order_relaxed);
+}
+
+/* True when some process has the socket of @c open still, as far as the kernel will say. */
+static bool held_elsewhere(struct table *t, claim c)
+{
+	struct tuplebind_lane lane;
+
+	if (!claim_lane(t, c, &lane))
+		return false;
+	int state = diag_tuple(&lane, claim_port(t, c));
+	return state < 0 || state == DIAG_HELD;
+}
+
+void book_settle(struct table *t, struct record *r)
+{
+	if (r == NULL)
+		return;
+	claim c = atomic_load_explicit(&r->claim, memory_order_acquire);
+	/* What somebody else may hold and the kernel does not disown is left to reap. */
+	if (c != CLAIM_NONE && !(maybe_shared(r) && held_elsewhere(t, c)))
+		book_give_back(t, r);
+	atomic_store_explicit(&r->claim, CLAIM_NONE, memory_order_relaxed);
+	put_record(r);
+}
+
+struct record *book_remove_range(unsigned first, unsigned last)
+{
+	struct record *list = NULL;
+
+	if (last >= BOOK_DESCRIPTORS)
+		last = BOOK_DESCRIPTORS - 1;
+	for (unsigned fd = first; fd <= last; fd++) {
+		if (entry_of((int)fd, false) == NULL) {
+			fd |= CHUNK - 1; /* nothing in this chunk */
+			continue;
+		}
+		struct record *r = book_has((int)fd) ? book_remove((int)fd) : NULL;
+		if (r != NULL) {
+			r->after = list;
+			list = r;
+		}
+	}
+	return list;
+}
+
+void book_settle_all(struct table *t, struct record *list)
+{
+	while (list != NULL) {
+		struct record *after = list->after;
+
+		book_settle(t, list);
+		list = after;
+	}
+}

@@ -1,0 +1,87 @@
+/*
+ * The book: which descriptor of this process is which socket, and what it has claimed.
+ *
+ * An entry per descriptor, found by its number. A socket that only has been made
+ * needs no more than the entry; one that was connected or duplicated has a record, which
+ * counts the descriptors that lead to it, so that a claim is given back when the last of
+ * them is closed, and only then. A socket that another process may hold as well (there was
+ * a fork, or it came from elsewhere) is "maybe shared": whether the last close was the
+ * last, only the kernel can say.
+ *
+ * The book is in private memory: a forked child has a copy of it, and everything in
+ * it is maybe shared from then on, on both sides. A vfork child runs in the parent's memory and
+ * must not touch it: book_usable() tells.
+ *
+ * All of this is lock-free and async-signal-safe. Room for records is mapped as
+ * needed and never given back. Descriptors past BOOK_DESCRIPTORS are not
+ * kept; their claims are left to reap.
+ */
+#pragma once
+
+#include "table/claim.h"
+
+#include <stdbool.h>
+
+#define BOOK_DESCRIPTORS (1u << 20)
+
+enum record_flag {
+	RECORD_SHARED = 1,   /* maybe shared, whatever the forks say */
+	RECORD_STALE = 2,    /* getsockname() tells a port that the socket has lost */
+	RECORD_EXPLICIT = 4, /* we bound a port to the socket, and it cannot be unbound */
+};
+
+struct record {
+	_Atomic claim claim;
+	_Atomic uint32_t descriptors;
+	_Atomic uint32_t flags;
+	_Atomic uint32_t forks; /* the book's count when the claim was made */
+	_Atomic uint32_t next;	/* in the list of unused records */
+	int family;		/* AF_INET, AF_INET6; 0: not known */
+	uint32_t number;
+	struct record *after;	/* in a list for book_settle_all() */
+};
+
+/* Starts the book, or goes on with the copy in a forked child. */
+void book_start(void);
+
+/* Before and after a fork, in the parent: what is open now is maybe shared. */
+void book_forked(void);
+
+/* False in a vfork child or a process the book does not know: leave it alone. One system call. */
+bool book_usable(void);
+
+/* True when something is noted for @fd. Reads one word. */
+bool book_has(int fd);
+
+/*
+ * Notes a new TCP socket of @family, or with family 0 that @fd is something else. What the book
+ * had for @fd was closed behind its back.
+ */
+void book_note_socket(struct table *t, int fd, int family);
+
+/* The record of @fd, or NULL when it has none; *family is that of the socket, 0 if not known. */
+struct record *book_find(int fd, int *family);
+
+/*
+ * The record of @fd, made if it has none (maybe shared then, unless the book saw the
+ * socket made). NULL when there is no room.
+ */
+struct record *book_record(int fd, int family);
+
+/* After @to became a duplicate of @from; @to was closed by that if it was open. */
+void book_duplicate(struct table *t, int from, int to);
+
+/* Sets and gives back what a record holds. */
+void book_set_claim(struct record *r, claim c);
+void book_give_back(struct table *t, struct record *r);
+
+/*
+ * Closing: book_remove() before the descriptor is closed, book_settle() with its result
+ * after, which gives back what has lost its last holder.
+ */
+struct record *book_remove(int fd);
+void book_settle(struct table *t, struct record *r);
+
+/* The same for all descriptors of a range; the result is a list for book_settle_all(). */
+struct record *book_remove_range(unsigned first, unsigned last);
+void book_settle_all(struct table *t, struct record *list);

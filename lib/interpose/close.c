@@ -1,0 +1,60 @@
+/*
+ * close(), close_range(), closefrom(): the last close of a socket gives its claim back, after
+ * the kernel has let the tuple go.
+ */
+#include "interpose/library.h"
+
+#include <errno.h>
+#include <linux/close_range.h>
+#include <unistd.h>
+
+int next_close(int fd)
+{
+	return NEXT(int(int), "close")(fd);
+}
+
+EXPORT int close(int fd)
+{
+	if (!library_active() || !book_has(fd) || !book_usable())
+		return next_close(fd);
+	struct record *r = book_remove(fd);
+	int result = next_close(fd);
+	int saved = errno;
+	/* Whatever close() says, on Linux the descriptor is gone. */
+	book_settle(&library.table, r);
+	errno = saved;
+	return result;
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	int (*next)(unsigned, unsigned, int) =
+		NEXT(int(unsigned, unsigned, int), "close_range");
+
+	if (next == NULL) {
+		errno = ENOSYS; /* a libc older than the call */
+		return -1;
+	}
+	if (!library_active() || first > last || (flags & ~CLOSE_RANGE_UNSHARE) || !book_usable())
+		return next(first, last, flags);
+	struct record *list = book_remove_range(first, last);
+	int result = next(first, last, flags);
+	int saved = errno;
+	book_settle_all(&library.table, list);
+	errno = saved;
+	return result;
+}
+
+EXPORT void closefrom(int first)
+{
+	void (*next)(int) = NEXT(void(int), "closefrom");
+	struct record *list = NULL;
+	bool keep = library_active() && book_usable();
+
+	if (keep)
+		list = book_remove_range(first < 0 ? 0 : (unsigned)first, BOOK_DESCRIPTORS - 1);
+	if (next != NULL)
+		next(first);
+	if (keep)
+		book_settle_all(&library.table, list);
+}

@@ -1,0 +1,213 @@
+#include "kernel/diag.h"
+
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TIMEWAIT_STATES (1u << TCP_TIME_WAIT)
+/* All but LISTEN and CLOSE, which have no foreign address. SYN_RECV sockets are servers'. */
+#define CONNECTED_STATES (~(1u << TCP_LISTEN | 1u << TCP_CLOSE))
+
+struct request {
+	struct nlmsghdr head;
+	struct inet_diag_req_v2 body;
+};
+
+/* Raw system calls throughout: libc's are cancellation points, close() is taken over. */
+static int open_netlink(void)
+{
+	int fd = (int)syscall(SYS_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int send_bytes(int fd, const struct iovec *parts, size_t count)
+{
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+	struct msghdr message = {
+		.msg_name = &kernel,
+		.msg_namelen = sizeof kernel,
+		.msg_iov = (struct iovec *)parts,
+		.msg_iovlen = count,
+	};
+
+	return syscall(SYS_sendmsg, fd, &message, 0) < 0 ? -errno : 0;
+}
+
+static long receive(int fd, void *buffer, size_t size, int flags)
+{
+	long got;
+
+	do {
+		got = syscall(SYS_recvfrom, fd, buffer, size, flags, NULL, NULL);
+	} while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+static enum diag_state state_of(const struct inet_diag_msg *m)
+{
+	if (m->idiag_state == TCP_TIME_WAIT)
+		return DIAG_TIMEWAIT;
+	return m->idiag_inode == 0 ? DIAG_ORPHAN : DIAG_HELD;
+}
+
+int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)
+{
+	struct addr laddr = {.scope = 0}, faddr = {.scope = 0};
+	struct request request = {
+		.head = {.nlmsg_len = sizeof request,
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST},
+		.body = {.sdiag_protocol = lane->protocol, .idiag_states = UINT32_MAX},
+	};
+	struct inet_diag_sockid *id = &request.body.id;
+	union {
+		struct nlmsghdr head;
+		char bytes[1024];
+	} reply;
+	int result;
+
+	memcpy(laddr.bytes, lane->laddr, sizeof laddr.bytes);
+	memcpy(faddr.bytes, lane->faddr, sizeof faddr.bytes);
+	if (addr_is_v4(&laddr)) {
+		request.body.sdiag_family = AF_INET;
+		memcpy(id->idiag_src, lane->laddr + 12, 4);
+		memcpy(id->idiag_dst, lane->faddr + 12, 4);
+	} else {
+		request.body.sdiag_family = AF_INET6;
+		memcpy(id->idiag_src, lane->laddr, 16);
+		memcpy(id->idiag_dst, lane->faddr, 16);
+	}
+	id->idiag_sport = htons(lport);
+	id->idiag_dport = htons(lane->fport);
+	id->idiag_if = lane->scope;
+	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+
+	int fd = open_netlink();
+	if (fd < 0)
+		return fd;
+	result = send_bytes(
+		fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
+	if (result == 0) {
+		/* The kernel answers within sendmsg(). */
+		long got = receive(fd, &reply, sizeof reply, MSG_DONTWAIT);
+
+		if (got < 0) {
+			result = (int)got;
+		} else if (!NLMSG_OK(&reply.head, (unsigned)got)) {
+			result = -EPROTO;
+		} else if (reply.head.nlmsg_type == NLMSG_ERROR) {
+			const struct nlmsgerr *error = NLMSG_DATA(&reply.head);
+
+			result = error->error == -ENOENT ? DIAG_ABSENT : error->error;
+		} else {
+			const struct inet_diag_msg *m = NLMSG_DATA(&reply.head);
+			/* Where no connection matches, the kernel offers a listener of that port. */
+			bool exact = m->id.idiag_dport == id->idiag_dport &&
+				     m->idiag_state != TCP_LISTEN;
+
+			result = exact ? (int)state_of(m) : DIAG_ABSENT;
+		}
+	}
+	syscall(SYS_close, fd);
+	return result;
+}
+
+static bool lane_of(const struct inet_diag_msg *m, int protocol, struct tuplebind_lane *lane)
+{
+	struct addr laddr, faddr;
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	uint16_t unused;
+
+	*lane = (struct tuplebind_lane){
+		.fport = ntohs(m->id.idiag_dport), .protocol = (uint8_t)protocol};
+	if (m->idiag_family == AF_INET) {
+		memcpy(&v4.sin_addr, m->id.idiag_src, 4);
+		addr_from_sockaddr((struct sockaddr *)&v4, sizeof v4, &laddr, &unused);
+		memcpy(&v4.sin_addr, m->id.idiag_dst, 4);
+		addr_from_sockaddr((struct sockaddr *)&v4, sizeof v4, &faddr, &unused);
+	} else {
+		memcpy(laddr.bytes, m->id.idiag_src, 16);
+		memcpy(faddr.bytes, m->id.idiag_dst, 16);
+		if (addr_reach(&faddr) == ADDR_LINK)
+			lane->scope = m->id.idiag_if;
+	}
+	memcpy(lane->laddr, laddr.bytes, 16);
+	memcpy(lane->faddr, faddr.bytes, 16);
+	return lane->fport != 0;
+}
+
+/*
+ * One family's dump. The filter is a two-step program: destination port >= fport, then
+ * <= fport; a jump past the end refuses the socket.
+ */
+static int dump_family(int fd, int family, int protocol, uint16_t fport, diag_visit *visit,
+	void *context)
+{
+	struct request request = {
+		.head = {.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+		.body = {.sdiag_family = (uint8_t)family,
+			.sdiag_protocol = (uint8_t)protocol,
+			.idiag_states = CONNECTED_STATES},
+	};
+	struct inet_diag_bc_op filter[4] = {
+		{.code = INET_DIAG_BC_D_GE, .yes = 2 * sizeof *filter, .no = sizeof filter + 4},
+		{.no = fport},
+		{.code = INET_DIAG_BC_D_LE, .yes = 2 * sizeof *filter, .no = 2 * sizeof *filter + 4},
+		{.no = fport},
+	};
+	struct nlattr attribute = {
+		.nla_len = sizeof attribute + sizeof filter, .nla_type = INET_DIAG_REQ_BYTECODE};
+	struct iovec parts[] = {
+		{.iov_base = &request, .iov_len = sizeof request},
+		{.iov_base = &attribute, .iov_len = sizeof attribute},
+		{.iov_base = filter, .iov_len = sizeof filter},
+	};
+	static const size_t with_filter = 3, without = 1;
+	_Alignas(struct nlmsghdr) char buffer[32768];
+
+	request.head.nlmsg_len =
+		sizeof request + (fport ? sizeof attribute + sizeof filter : 0);
+	int error = send_bytes(fd, parts, fport ? with_filter : without);
+	if (error < 0)
+		return error;
+	for (;;) {
+		long got = receive(fd, buffer, sizeof buffer, 0);
+
+		if (got <= 0)
+			return got < 0 ? (int)got : -EPROTO;
+		unsigned left = (unsigned)got;
+		for (struct nlmsghdr *h = (struct nlmsghdr *)buffer; NLMSG_OK(h, left);
+			h = NLMSG_NEXT(h, left)) {
+			struct tuplebind_lane lane;
+
+			if (h->nlmsg_type == NLMSG_DONE)
+				return 0;
+			if (h->nlmsg_type == NLMSG_ERROR)
+				return ((struct nlmsgerr *)NLMSG_DATA(h))->error;
+			const struct inet_diag_msg *m = NLMSG_DATA(h);
+			if (lane_of(m, protocol, &lane))
+				visit(context, &lane, ntohs(m->id.idiag_sport), state_of(m));
+		}
+	}
+}
+
+int diag_dump(int protocol, uint16_t fport, diag_visit *visit, void *context)
+{
+	int fd = open_netlink();
+
+	if (fd < 0)
+		return fd;
+	int error = dump_family(fd, AF_INET, protocol, fport, visit, context);
+	if (error == 0)
+		error = dump_family(fd, AF_INET6, protocol, fport, visit, context);
+	syscall(SYS_close, fd);
+	return error;
+}

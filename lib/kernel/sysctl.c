@@ -1,0 +1,89 @@
+#include "kernel/sysctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define RANGE_FILE    "/proc/sys/net/ipv4/ip_local_port_range"
+#define RESERVED_FILE "/proc/sys/net/ipv4/ip_local_reserved_ports"
+
+/*
+ * Lines may be long (reserved ports are a list of any length), so numbers are taken as
+ * the bytes come.
+ */
+struct reader {
+	int fd;
+	size_t at, length;
+	char bytes[512];
+};
+
+static int next_byte(struct reader *r)
+{
+	if (r->at == r->length) {
+		long got = syscall(SYS_read, r->fd, r->bytes, sizeof r->bytes);
+
+		if (got <= 0)
+			return -1;
+		r->length = (size_t)got;
+		r->at = 0;
+	}
+	return (unsigned char)r->bytes[r->at++];
+}
+
+/*
+ * Reads pairs "a-b", "a b" (when @blank_joins) or single ports and adds them to @set. Returns
+ * how many ranges it read, or -errno.
+ */
+static int read_ranges(const char *file, bool blank_joins, struct portset *set)
+{
+	struct reader r = {.at = 0, .length = 0};
+	unsigned long number = 0, first = 0;
+	bool digits = false, joined = false;
+	int ranges = 0, byte;
+
+	r.fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC);
+	if (r.fd < 0)
+		return -errno;
+	do {
+		byte = next_byte(&r);
+		if (byte >= '0' && byte <= '9') {
+			number = number * 10 + (unsigned long)(byte - '0');
+			digits = true;
+			continue;
+		}
+		if (!digits || number > UINT16_MAX)
+			continue;
+		if (!joined && (byte == '-' || (blank_joins && (byte == '\t' || byte == ' ')))) {
+			first = number;
+			joined = true;
+		} else {
+			portset_add_range(
+				set, (uint16_t)(joined ? first : number), (uint16_t)number);
+			joined = false;
+			ranges++;
+		}
+		number = 0;
+		digits = false;
+	} while (byte >= 0);
+	syscall(SYS_close, r.fd);
+	return ranges;
+}
+
+int sysctl_ports(struct portset *range, struct portset *free_ports)
+{
+	struct portset reserved;
+	int error;
+
+	portset_clear(range);
+	portset_clear(&reserved);
+	error = read_ranges(RANGE_FILE, true, range);
+	if (error <= 0)
+		portset_add_range(range, 32768, 60999);
+	if (error > 0)
+		error = read_ranges(RESERVED_FILE, false, &reserved);
+	*free_ports = *range;
+	portset_remove(free_ports, &reserved);
+	return error < 0 ? error : 0;
+}

@@ -1,0 +1,294 @@
+#include "table/claim.h"
+
+#include "base/random.h"
+
+#include <errno.h>
+
+/*
+ * Bits of a claim, from the lowest: 9 of position in the slab, 30 of slab index, 24 of
+ * the tag above its state (8 of generation, 16 of fingerprint), 1 to make it not 0.
+ */
+#define BIT_BITS   9
+#define INDEX_BITS 30
+#define CHECK_BITS 24
+#define CHECK_MASK ((UINT64_C(1) << CHECK_BITS) - 1)
+#define VALID	   (UINT64_C(1) << 63)
+
+static_assert(1 << BIT_BITS == TUPLEBIND_SLAB_PORTS, "a claim can name every bit of a slab");
+static_assert(TABLE_SIZE_MAX / sizeof(struct tuplebind_slab) <= UINT64_C(1) << INDEX_BITS,
+	"a claim can name every slab");
+
+static uint64_t check_of(uint64_t tag)
+{
+	return tag >> 2 & CHECK_MASK;
+}
+
+static claim claim_make(const struct table *t, const struct tuplebind_slab *slab, uint64_t tag,
+	unsigned bit)
+{
+	uint64_t index = (uint64_t)(slab - t->slabs);
+
+	return VALID | check_of(tag) << (INDEX_BITS + BIT_BITS) | index << BIT_BITS | bit;
+}
+
+static unsigned claim_bit(claim c)
+{
+	return c & (TUPLEBIND_SLAB_PORTS - 1);
+}
+
+static uint64_t claim_index(claim c)
+{
+	return c >> BIT_BITS & ((UINT64_C(1) << INDEX_BITS) - 1);
+}
+
+void claim_walk_start(struct claim_walk *w)
+{
+	uint64_t secret;
+
+	random_bytes(&secret, sizeof secret);
+	atomic_store_explicit(&w->secret, secret, memory_order_relaxed);
+}
+
+static _Atomic uint32_t *steps_of(struct claim_walk *w, uint64_t lane_hash)
+{
+	return &w->steps[lane_hash % (sizeof w->steps / sizeof w->steps[0])];
+}
+
+enum outcome { CLAIMED, NOTHING_FREE, SLAB_CHANGED };
+
+/* Sets one bit that nobody has set, of those in @wanted, and checks the slab after that. */
+static enum outcome claim_in_word(struct tuplebind_slab *slab, uint64_t tag, unsigned w,
+	uint64_t wanted, unsigned *bit)
+{
+	uint64_t taken = atomic_load_explicit(&slab->claims[w], memory_order_relaxed);
+
+	while ((wanted &= ~taken) != 0) {
+		uint64_t mine = wanted & -wanted;
+
+		/*
+		 * Acquire: if a recycler zeroed this word, its new tag is seen below.
+		 * Release pairs with the acquire of take_over().
+		 */
+		taken = atomic_fetch_or_explicit(&slab->claims[w], mine, memory_order_acq_rel);
+		if (taken & mine)
+			continue;
+		if (atomic_load_explicit(&slab->tag, memory_order_acquire) == tag) {
+			*bit = w * 64 + (unsigned)__builtin_ctzll(mine);
+			return CLAIMED;
+		}
+		atomic_fetch_and_explicit(&slab->claims[w], ~mine, memory_order_release);
+		return SLAB_CHANGED;
+	}
+	return NOTHING_FREE;
+}
+
+/* The part of a slab in which a port is wanted. */
+struct span {
+	const _Atomic uint64_t *mask;
+	unsigned from, to; /* bits, to exclusive */
+	int avoid;	   /* one bit left out, -1: none */
+};
+
+static uint64_t span_word(const struct span *s, unsigned w)
+{
+	uint64_t word = atomic_load_explicit(&s->mask[w], memory_order_relaxed);
+	unsigned first = w * 64;
+
+	if (s->from > first)
+		word &= s->from >= first + 64 ? 0 : UINT64_MAX << (s->from - first);
+	if (s->to < first + 64)
+		word &= s->to <= first ? 0 : UINT64_MAX >> (first + 64 - s->to);
+	if (s->avoid >= 0 && (unsigned)s->avoid / 64 == w)
+		word &= ~(UINT64_C(1) << (s->avoid % 64));
+	return word;
+}
+
+static enum outcome claim_in_slab(
+	struct tuplebind_slab *slab, uint64_t tag, const struct span *s, unsigned *bit)
+{
+	for (unsigned w = s->from / 64; w < TUPLEBIND_SLAB_WORDS && w * 64 < s->to; w++) {
+		uint64_t wanted = span_word(s, w);
+
+		if (wanted == 0)
+			continue;
+		enum outcome outcome = claim_in_word(slab, tag, w, wanted, bit);
+		if (outcome != NOTHING_FREE)
+			return outcome;
+	}
+	return NOTHING_FREE;
+}
+
+static bool span_empty(const struct span *s)
+{
+	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
+		if (span_word(s, w) != 0)
+			return false;
+	return true;
+}
+
+/* A recycler holds a slab for some 100 ns; it looks full meanwhile. */
+static bool being_recycled(const struct tuplebind_slab *slab)
+{
+	return atomic_load_explicit(&slab->owner, memory_order_acquire) != 0;
+}
+
+/*
+ * A quick look before a careful one: a walk through a full lane comes by here 128 times. The
+ * mask's edges are left out of account, so true means no more than perhaps.
+ */
+static inline bool may_have_free(const struct tuplebind_slab *slab, const _Atomic uint64_t *mask)
+{
+	uint64_t unclaimed = 0;
+
+	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
+		unclaimed |= atomic_load_explicit(&mask[w], memory_order_relaxed) &
+			     ~atomic_load_explicit(&slab->claims[w], memory_order_relaxed);
+	return unclaimed != 0;
+}
+
+/*
+ * Claims in slab @number of the lane, made if need be. 0, -EADDRNOTAVAIL, -ENOSPC, or
+ * -EAGAIN when somebody was at work on the slab.
+ */
+static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, uint64_t lane_hash,
+	unsigned number, const struct span *s, claim *out)
+{
+	struct slab_key key = slab_key(t, lane_hash, number);
+
+	for (int attempt = 0; attempt < 16; attempt++) {
+		uint64_t tag;
+		unsigned bit;
+		struct tuplebind_slab *slab = slab_find(t, key, &tag);
+
+		if (slab == NULL && span_empty(s))
+			return -EADDRNOTAVAIL;
+		if (slab == NULL)
+			slab = slab_obtain(t, lane, key, number, &tag);
+		if (slab == NULL)
+			return -ENOSPC;
+		enum outcome outcome = may_have_free(slab, s->mask) ?
+					       claim_in_slab(slab, tag, s, &bit) :
+					       NOTHING_FREE;
+		if (outcome == CLAIMED) {
+			*out = claim_make(t, slab, tag, bit);
+			return 0;
+		}
+		if (outcome == NOTHING_FREE)
+			return being_recycled(slab) ? -EAGAIN : -EADDRNOTAVAIL;
+	}
+	return -EAGAIN;
+}
+
+int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portorder *ports,
+	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port)
+{
+	uint64_t lane_hash = slab_lane_hash(t, lane);
+	_Atomic uint32_t *steps = steps_of(w, lane_hash);
+	unsigned avoid_position = permutation_position(&t->permutation, avoid);
+	unsigned avoid_number = avoid_position / TUPLEBIND_SLAB_PORTS;
+	int result = -EADDRNOTAVAIL;
+
+	if (!portorder_has(ports, stage))
+		return -EADDRNOTAVAIL;
+	/* RFC 6056, 3.3.4: offset = F(lane, secret), next = table[G(lane)]. */
+	uint64_t secret = atomic_load_explicit(&w->secret, memory_order_relaxed);
+	uint16_t offset = (uint16_t)hash_mix(lane_hash ^ secret);
+	uint16_t start = (uint16_t)(offset +
+				    atomic_fetch_add_explicit(steps, 1, memory_order_relaxed));
+
+	for (int lap = 0; lap < 3; lap++) {
+		bool moving = false;
+
+		/* The slab in which the walk starts is visited twice: its end first, its head last. */
+		for (unsigned visit = 0; visit <= TUPLEBIND_LANE_SLABS; visit++) {
+			unsigned first = start % TUPLEBIND_SLAB_PORTS;
+			unsigned number = (start / TUPLEBIND_SLAB_PORTS + visit) %
+					  TUPLEBIND_LANE_SLABS;
+			struct span s = {
+				.mask = portorder_mask(ports, stage, number),
+				.from = visit == 0 ? first : 0,
+				.to = visit == TUPLEBIND_LANE_SLABS ? first : TUPLEBIND_SLAB_PORTS,
+				.avoid = avoid != 0 && avoid_number == number ?
+						 (int)(avoid_position % TUPLEBIND_SLAB_PORTS) :
+						 -1,
+			};
+			int got = claim_in_number(t, lane, lane_hash, number, &s, out);
+
+			if (got == 0) {
+				uint16_t position = (uint16_t)(number * TUPLEBIND_SLAB_PORTS +
+							       claim_bit(*out));
+				/* The next walk of this lane starts behind the port it got. */
+				atomic_fetch_add_explicit(steps, (uint16_t)(position - start),
+					memory_order_relaxed);
+				*port = permutation_port(&t->permutation, position);
+				return 0;
+			}
+			if (got == -ENOSPC)
+				result = -ENOSPC;
+			moving |= got == -EAGAIN;
+		}
+		if (!moving)
+			break;
+	}
+	return result;
+}
+
+int claim_take_port(
+	struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out)
+{
+	static const _Atomic uint64_t all[TUPLEBIND_SLAB_WORDS] = {UINT64_MAX, UINT64_MAX,
+		UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+	unsigned position = permutation_position(&t->permutation, port);
+	unsigned bit = position % TUPLEBIND_SLAB_PORTS;
+	struct span one = {.mask = all, .from = bit, .to = bit + 1, .avoid = -1};
+	int got = claim_in_number(t, lane, slab_lane_hash(t, lane),
+		position / TUPLEBIND_SLAB_PORTS, &one, out);
+
+	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
+}
+
+/* The slab of a claim, or NULL when it has another tag by now. */
+static struct tuplebind_slab *claim_slab(const struct table *t, claim c)
+{
+	uint64_t index = claim_index(c);
+
+	if (!(c & VALID) || index >= t->slab_count)
+		return NULL;
+	struct tuplebind_slab *slab = &t->slabs[index];
+	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
+	/* A slab with a claim in it keeps its tag: another one means that reap was here. */
+	return check_of(tag) == (c >> (INDEX_BITS + BIT_BITS) & CHECK_MASK) ? slab : NULL;
+}
+
+bool claim_give_back(struct table *t, claim c)
+{
+	struct tuplebind_slab *slab = claim_slab(t, c);
+
+	if (slab == NULL)
+		return false;
+	uint64_t mine = UINT64_C(1) << (claim_bit(c) % 64);
+	/* Release pairs with the acquire of whoever claims the bit or takes the slab over. */
+	return atomic_fetch_and_explicit(&slab->claims[claim_bit(c) / 64], ~mine,
+		       memory_order_release) &
+	       mine;
+}
+
+bool claim_lane(const struct table *t, claim c, struct tuplebind_lane *lane)
+{
+	const struct tuplebind_slab *slab = claim_slab(t, c);
+	unsigned number;
+
+	return slab != NULL && slab_read(slab, lane, &number);
+}
+
+uint16_t claim_port(const struct table *t, claim c)
+{
+	uint64_t index = claim_index(c);
+
+	if (index >= t->slab_count)
+		return 0;
+	uint64_t number = atomic_load_explicit(&t->slabs[index].number, memory_order_relaxed) %
+			  TUPLEBIND_LANE_SLABS;
+	return permutation_port(&t->permutation,
+		(uint16_t)(number * TUPLEBIND_SLAB_PORTS + claim_bit(c)));
+}

@@ -1,0 +1,55 @@
+/*
+ * Claims: one local port of one lane, taken and given back.
+ *
+ * A claim is taken with one atomic OR and given back with one atomic AND on a word of
+ * its slab. A claim that was given out is not given out again until it was given back,
+ * whatever other processes do or wherever they die, short of scribbling over the table;
+ * the kernel's own check stands behind that (DESIGN: it is the authority).
+ */
+#pragma once
+
+#include "table/portorder.h"
+#include "table/slab.h"
+
+/*
+ * A claim in one word: where its bit is and what its slab's tag ends on, so that
+ * giving back a claim whose slab has gone to another lane does nothing. 0: none.
+ */
+typedef uint64_t claim;
+
+#define CLAIM_NONE UINT64_C(0)
+
+/* Where this process stands in its lanes; one per process, all zero but for the secret. */
+struct claim_walk {
+	_Atomic uint64_t secret;
+	_Atomic uint32_t steps[1024];
+};
+
+/* Gives the process its own places in all lanes: at start and in a forked child. */
+void claim_walk_start(struct claim_walk *w);
+
+/*
+ * Claims the next free port of @lane that is in @stage of @ports and is not @avoid (0:
+ * avoid none), in the order of RFC 6056's algorithm 4: the walk starts at a keyed hash
+ * of the lane plus a counter shared by a few lanes, over the table's permutation. Lock-free and
+ * async-signal-safe. Cost: one or two slabs as a rule; all 128 of the lane (a few
+ * microseconds) when it is nearly full.
+ *
+ * Returns 0 with *out and *port set; -EADDRNOTAVAIL when every port of the stage is
+ * claimed; -ENOSPC when the table had no room for a slab that might have held one.
+ */
+int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portorder *ports,
+	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port);
+
+/* Claims one given port of @lane. Returns 0, -EADDRNOTAVAIL (taken) or -ENOSPC. */
+int claim_take_port(
+	struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out);
+
+/* Gives a claim back. False: it was not there any more. One atomic AND. */
+bool claim_give_back(struct table *t, claim c);
+
+/* The lane of a claim. False: the claim is not there any more. */
+bool claim_lane(const struct table *t, claim c, struct tuplebind_lane *lane);
+
+/* The port of a claim of this table. */
+uint16_t claim_port(const struct table *t, claim c);

@@ -1,0 +1,48 @@
+#include "table/portorder.h"
+
+void portorder_set(struct portorder *o, const struct permutation *p, const struct portset *late,
+	const struct portset *explicit_ports)
+{
+	static const uint64_t odd = UINT64_C(0xaaaaaaaaaaaaaaaa);
+	uint32_t counts[STAGES] = {0};
+
+	o->permutation = p;
+	for (unsigned i = 0; i < 1024; i++) {
+		uint64_t rest = explicit_ports->words[i] & ~late->words[i];
+		uint64_t words[STAGES] = {late->words[i], rest & odd, rest & ~odd};
+
+		for (int stage = 0; stage < STAGES; stage++) {
+			atomic_store_explicit(
+				&o->sets[stage][i], words[stage], memory_order_relaxed);
+			counts[stage] += (uint32_t)__builtin_popcountll(words[stage]);
+		}
+	}
+	for (int stage = 0; stage < STAGES; stage++)
+		atomic_store_explicit(&o->counts[stage], counts[stage], memory_order_relaxed);
+	/* Release pairs with the acquire in portorder_mask(). */
+	for (unsigned number = 0; number < TUPLEBIND_LANE_SLABS; number++)
+		atomic_store_explicit(&o->ready[number], 0, memory_order_release);
+}
+
+void portorder_work_out(struct portorder *o, unsigned number)
+{
+	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
+		uint64_t words[STAGES] = {0};
+
+		for (unsigned bit = 0; bit < 64; bit++) {
+			uint16_t port = permutation_port(o->permutation,
+				(uint16_t)(number * TUPLEBIND_SLAB_PORTS + w * 64 + bit));
+
+			for (int stage = 0; stage < STAGES; stage++) {
+				uint64_t set = atomic_load_explicit(
+					&o->sets[stage][port / 64], memory_order_relaxed);
+				words[stage] |= (set >> (port % 64) & 1) << bit;
+			}
+		}
+		for (int stage = 0; stage < STAGES; stage++)
+			atomic_store_explicit(
+				&o->masks[stage][number][w], words[stage], memory_order_relaxed);
+	}
+	/* Two threads may work out the same masks at once: both store the same words. */
+	atomic_store_explicit(&o->ready[number], 1, memory_order_release);
+}

@@ -1,0 +1,273 @@
+#include "table/table.h"
+
+#include "base/random.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLAB_OFFSET sizeof(struct tuplebind_header)
+
+void table_path(
+	char path[static TABLE_PATH_MAX], const char *name, uid_t uid, const struct netns *ns)
+{
+	snprintf(path, TABLE_PATH_MAX, TABLE_DIRECTORY "/" TABLE_PREFIX "%u.%llu%s%s",
+		(unsigned)uid, (unsigned long long)ns->inode, name ? "." : "", name ? name : "");
+}
+
+bool table_name_valid(const char *name)
+{
+	size_t length = strlen(name);
+
+	if (length == 0 || length > TABLE_NAME_MAX || name[0] == '.')
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (!isalnum((unsigned char)name[i]) && strchr("_-.", name[i]) == NULL)
+			return false;
+	return true;
+}
+
+/* Raw close: ours is taken over, and libc's is a cancellation point. */
+static void close_raw(int fd)
+{
+	syscall(SYS_close, fd);
+}
+
+static int refuse(struct fault *f, int error, const char *path, const char *why, const char *what_to_do)
+{
+	fault_set(f, "table %s: %s; %s", path, why, what_to_do);
+	return -error;
+}
+
+#define REMOVE_IT "remove the file, or name another table with TUPLEBIND_TABLE"
+
+static void take_mapping(struct table *t, void *memory, size_t size)
+{
+	t->header = memory;
+	t->slabs = (struct tuplebind_slab *)((char *)memory + SLAB_OFFSET);
+	t->size = size;
+	t->slab_count = (size - SLAB_OFFSET) / sizeof *t->slabs;
+	memcpy(&t->key, t->header->hash_key, sizeof t->key);
+	memcpy(&t->permutation, t->header->rounds, sizeof t->permutation);
+	t->stripe = &t->header->stripes[(uint64_t)getpid() % TUPLEBIND_STRIPES];
+}
+
+static void fill_header(struct tuplebind_header *h, uint64_t size, const struct netns *ns)
+{
+	h->identity = (struct tuplebind_identity){
+		.magic = TUPLEBIND_TABLE_MAGIC,
+		.version = TUPLEBIND_TABLE_VERSION,
+		.slab_offset = SLAB_OFFSET,
+		.size = size,
+		.netns = ns->inode,
+		.netns_cookie = ns->cookie,
+		.created = (uint64_t)time(NULL),
+	};
+	random_bytes(h->hash_key, sizeof h->hash_key);
+	random_bytes(h->rounds, sizeof h->rounds);
+}
+
+/*
+ * What makes a file safe to map, and to be trusted as far as a table is trusted at all. Its
+ * identity is read, not mapped, so that a short file is found out without a SIGBUS.
+ */
+static int validate(int fd, const char *path, uid_t uid, struct stat *st, uint64_t *cookie, struct fault *f)
+{
+	struct tuplebind_identity id;
+
+	if (fstat(fd, st) < 0)
+		return refuse(f, errno, path, strerror(errno), REMOVE_IT);
+	if (!S_ISREG(st->st_mode))
+		return refuse(f, EINVAL, path, "not a regular file", REMOVE_IT);
+	if (st->st_uid != uid)
+		return refuse(f, EPERM, path, "belongs to another user", REMOVE_IT);
+	if ((st->st_mode & 07777) != 0600)
+		return refuse(f, EPERM, path, "its mode is not 0600, so others may have written to it",
+			REMOVE_IT);
+	if (syscall(SYS_pread64, fd, &id, sizeof id, 0) != (long)sizeof id)
+		return refuse(f, EINVAL, path, "too short for a table", REMOVE_IT);
+	if (id.magic != TUPLEBIND_TABLE_MAGIC)
+		return refuse(f, EINVAL, path, "not a tuple table", REMOVE_IT);
+	if (id.version != TUPLEBIND_TABLE_VERSION || id.slab_offset != SLAB_OFFSET)
+		return refuse(f, EPROTO, path, "made by another version of tuplebind",
+			"stop the programs that use it and remove the file, or name another table "
+			"with TUPLEBIND_TABLE");
+	if (id.size != (uint64_t)st->st_size || id.size < TABLE_SIZE_MIN || id.size > TABLE_SIZE_MAX)
+		return refuse(f, EINVAL, path, "its size is not what its header says", REMOVE_IT);
+	*cookie = id.netns_cookie;
+	return 0;
+}
+
+static int map_file(struct table *t, int fd, size_t size, int protection)
+{
+	void *memory = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	take_mapping(t, memory, size);
+	return 0;
+}
+
+/*
+ * Makes the table under a name of its own and links it to its real name when it is
+ * complete: nobody ever sees half a table, and of several makers one wins. Returns
+ * -EEXIST when another process was first.
+ */
+static int make(const char *path, uint64_t size, const struct netns *ns, struct fault *f)
+{
+	char fresh[TABLE_PATH_MAX + 16];
+	struct rlimit limit;
+	int error = 0;
+
+	/* Past RLIMIT_FSIZE the kernel would kill the program with SIGXFSZ. */
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < size)
+		return refuse(f, EFBIG, path, "larger than the file size limit (ulimit -f)",
+			"raise the limit or set a smaller TUPLEBIND_TABLE_SIZE");
+	snprintf(fresh, sizeof fresh, "%s.new.%d", path, (int)getpid());
+	unlink(fresh); /* left by a process with our id that was killed right here */
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, fresh,
+		O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return refuse(f, errno, path, strerror(errno),
+			"tuplebind needs a writable " TABLE_DIRECTORY
+			" or TUPLEBIND_TABLE=private");
+	do {
+		error = (int)syscall(SYS_fallocate, fd, 0, (off_t)0, (off_t)size) < 0 ? errno : 0;
+	} while (error == EINTR);
+	if (error == 0 && fchmod(fd, 0600) < 0) /* the umask may have taken bits away */
+		error = errno;
+	if (error != 0) {
+		char what[128];
+
+		snprintf(what, sizeof what, "%s needs %llu bytes: free some, or set a smaller TUPLEBIND_TABLE_SIZE",
+			TABLE_DIRECTORY, (unsigned long long)size);
+		refuse(f, error, path, strerror(error), what);
+	} else {
+		void *memory = mmap(NULL, SLAB_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+		if (memory == MAP_FAILED) {
+			error = errno;
+			refuse(f, error, path, strerror(error), "TUPLEBIND_TABLE=private may help");
+		} else {
+			fill_header(memory, size, ns);
+			munmap(memory, SLAB_OFFSET);
+			if (link(fresh, path) < 0) {
+				error = errno;
+				refuse(f, error, path, strerror(error), REMOVE_IT);
+			}
+		}
+	}
+	unlink(fresh);
+	close_raw(fd);
+	return -error;
+}
+
+static int attach_private(struct table *t, uint64_t size, const struct netns *ns, struct fault *f)
+{
+	void *memory = mmap(
+		NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return refuse(f, errno, TABLE_PRIVATE, strerror(errno),
+			"set a smaller TUPLEBIND_TABLE_SIZE");
+	fill_header(memory, size, ns);
+	take_mapping(t, memory, size);
+	return 0;
+}
+
+int table_attach(struct table *t, const char *name, uint64_t size, const struct netns *ns,
+	struct fault *f)
+{
+	char path[TABLE_PATH_MAX];
+	int error;
+
+	size -= size % sizeof(struct tuplebind_slab);
+	if (name != NULL && strcmp(name, TABLE_PRIVATE) == 0)
+		return attach_private(t, size, ns, f);
+	table_path(path, name, geteuid(), ns);
+	for (int attempt = 0; attempt < 10; attempt++) {
+		struct stat st;
+		uint64_t cookie;
+		int fd = (int)syscall(SYS_openat, AT_FDCWD, path,
+			O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+
+		if (fd < 0 && errno == ENOENT) {
+			error = make(path, size, ns, f);
+			if (error < 0 && error != -EEXIST)
+				return error;
+			continue;
+		}
+		if (fd < 0) {
+			error = errno;
+			return refuse(f, error, path,
+				error == ELOOP	  ? "a symbolic link" :
+				error == EISDIR ? "a directory" :
+						  strerror(error),
+				REMOVE_IT);
+		}
+		error = validate(fd, path, geteuid(), &st, &cookie, f);
+		if (error == 0 && ns->cookie != 0 && cookie != ns->cookie) {
+			/* Of a namespace that is gone and whose inode number came back. */
+			unlink(path);
+			close_raw(fd);
+			continue;
+		}
+		if (error == 0) {
+			error = map_file(t, fd, (size_t)st.st_size, PROT_READ | PROT_WRITE);
+			if (error < 0)
+				refuse(f, -error, path, strerror(-error), "raise the limit on memory (ulimit -v)");
+		}
+		close_raw(fd);
+		return error;
+	}
+	return refuse(f, EAGAIN, path, "keeps changing", "name another table with TUPLEBIND_TABLE");
+}
+
+int table_attach_reader(struct table *t, const char *path, struct fault *f)
+{
+	struct stat st;
+	uint64_t cookie;
+	int error;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0) {
+		error = errno;
+		return refuse(f, error, path, strerror(error), "see ls -l " TABLE_DIRECTORY);
+	}
+	if (fstat(fd, &st) < 0)
+		st.st_uid = geteuid();
+	/* Root may look at everybody's; the file's owner is whom it must be right for. */
+	error = validate(fd, path, st.st_uid, &st, &cookie, f);
+	if (error == 0) {
+		error = map_file(t, fd, (size_t)st.st_size, PROT_READ);
+		if (error < 0)
+			refuse(f, -error, path, strerror(-error), "raise the limit on memory (ulimit -v)");
+	}
+	close(fd);
+	return error;
+}
+
+void table_detach(struct table *t)
+{
+	if (t->header != NULL)
+		munmap(t->header, t->size);
+	t->header = NULL;
+}
+
+uint64_t table_counter(const struct table *t, enum tuplebind_counter counter)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < TUPLEBIND_STRIPES; i++)
+		sum += atomic_load_explicit(
+			&t->header->stripes[i].counters[counter], memory_order_relaxed);
+	return sum;
+}

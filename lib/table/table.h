@@ -1,0 +1,77 @@
+/*
+ * The tuple table: attached to, validated, left.
+ *
+ * A table is shared memory that any process of the user may be killed over, or may
+ * overwrite. So: a table file appears under its name only when it is complete; nothing
+ * that decides about a memory access is read from it a second time after it was checked
+ * (sizes and keys are copied out when attaching); and no process holds a lock on it
+ * while it connects or closes. The layout is in tuplebind/table.h, claims are in
+ * table/claim.h.
+ */
+#pragma once
+
+#include "base/hash.h"
+#include "base/parse.h"
+#include "kernel/netns.h"
+#include "table/permutation.h"
+#include "tuplebind/table.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define TABLE_DIRECTORY	  "/dev/shm"
+#define TABLE_PREFIX	  "tuplebind."
+#define TABLE_NAME_MAX	  64 /* longest TUPLEBIND_TABLE */
+#define TABLE_PATH_MAX	  160
+#define TABLE_PRIVATE	  "private"
+#define TABLE_SIZE_DEFAULT (UINT64_C(8) << 20)
+#define TABLE_SIZE_MIN	  (UINT64_C(256) << 10)
+#define TABLE_SIZE_MAX	  (UINT64_C(16) << 30)
+
+struct table {
+	struct tuplebind_header *header;
+	struct tuplebind_slab *slabs;
+	uint64_t slab_count;
+	size_t size;
+	struct hash_key key;
+	struct permutation permutation;
+	struct tuplebind_stripe *stripe; /* this process's counters */
+};
+
+/*
+ * Writes the path of the table @name (NULL: the user's default one) of user @uid in
+ * network namespace @ns.
+ */
+void table_path(char path[static TABLE_PATH_MAX], const char *name, uid_t uid,
+	const struct netns *ns);
+
+/* True for names that TUPLEBIND_TABLE may have: 1..64 of A-Z a-z 0-9 _ - and inner dots. */
+bool table_name_valid(const char *name);
+
+/*
+ * Attaches to the table @name of the calling process's effective user in @ns, and makes
+ * it with @size bytes, allocated in full, where there is none. @name NULL is the default
+ * table, "private" one for this process and the children it forks. Returns 0, or
+ * a negative errno with the fault told: a file that is not a regular file of mode
+ * 0600 owned by the user, is short, or has another version is refused and left alone.
+ * Detach with table_detach(). Costs about 30 us, and 2 ms when 8 MB are made.
+ */
+int table_attach(struct table *t, const char *name, uint64_t size, const struct netns *ns,
+	struct fault *f);
+
+/*
+ * Attaches read-only to the table file at @path, for status and its like. Writing
+ * through *t then faults. Returns 0 or a negative errno with the fault told.
+ */
+int table_attach_reader(struct table *t, const char *path, struct fault *f);
+
+void table_detach(struct table *t);
+
+/* Adds to a counter. One atomic addition on a cache line shared by few processes. */
+static inline void table_count(struct table *t, enum tuplebind_counter counter)
+{
+	atomic_fetch_add_explicit(&t->stripe->counters[counter], 1, memory_order_relaxed);
+}
+
+/* The sum of a counter over all processes. */
+uint64_t table_counter(const struct table *t, enum tuplebind_counter counter);

@@ -1,0 +1,32 @@
+/*
+ * What the files of the tuplebind command share.
+ *
+ * Each subcommand is one file with one function of the type command_main. Exit codes: 125 when
+ * tuplebind itself failed, 126 when a program cannot be run, 127 when it was not found,
+ * as env(1) and nohup(1) have it.
+ */
+#pragma once
+
+#include "table/table.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <uthash.h>
+
+#define EXIT_TUPLEBIND	  125
+#define EXIT_CANNOT_RUN	  126
+#define EXIT_NOT_FOUND	  127
+
+typedef int command_main(int argc, char **argv);
+
+command_main run_main, status_main;
+
+/* "tuplebind: " and a message on stderr, one line. Returns EXIT_TUPLEBIND. */
+int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Says that an option is wrong and where help is. Returns EXIT_TUPLEBIND. */
+int command_usage(const char *subcommand, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Makes a "--help" text from a subcommand's one: prints it to stdout, returns 0. */
+int command_help(const char *text);
