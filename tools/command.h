@@ -9,6 +9,7 @@
 
 #include "table/table.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <uthash.h>
@@ -19,7 +20,7 @@
 
 typedef int command_main(int argc, char **argv);
 
-command_main run_main, status_main;
+command_main reap_main, run_main, status_main;
 
 /* "tuplebind: " and a message on stderr, one line. Returns EXIT_TUPLEBIND. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -30,3 +31,12 @@ int command_usage(const char *subcommand, const char *format, ...)
 
 /* Makes a "--help" text from a subcommand's one: prints it to stdout, returns 0. */
 int command_help(const char *text);
+
+/*
+ * Lists the table files of all users, as scandir(3) does; the caller frees. Returns their
+ * number, or -errno with the reason told in the name of @subcommand.
+ */
+int command_tables(const char *subcommand, struct dirent ***files);
+
+/* The name of a table by its file: TUPLEBIND_TABLE, or for a default table user and namespace. */
+void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1]);

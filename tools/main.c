@@ -5,6 +5,7 @@
 
 #include "version.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +13,14 @@
 static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"       tuplebind status [--json]\n"
+	"       tuplebind reap\n"
 	"\n"
 	"Gives every outgoing TCP connection of an unmodified program an explicit local\n"
 	"address and a port that is unique for its tuple.\n"
 	"\n"
 	"  run      start a program under libtuplebind.so\n"
 	"  status   show the tuple tables: lanes, claims, processes, counters\n"
+	"  reap     give back the claims whose sockets are gone\n"
 	"\n"
 	"  --help, --version; each subcommand has a --help of its own.\n";
 
@@ -25,6 +28,7 @@ static const struct {
 	const char *name;
 	command_main *main;
 } subcommands[] = {
+	{"reap", reap_main},
 	{"run", run_main},
 	{"status", status_main},
 };
@@ -63,6 +67,35 @@ int command_help(const char *text)
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
 }
 
+/* Tables that are being made have a file of their own until they are complete. */
+static int is_table(const struct dirent *entry)
+{
+	return strncmp(entry->d_name, TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 &&
+	       strstr(entry->d_name, ".new.") == NULL;
+}
+
+int command_tables(const char *subcommand, struct dirent ***files)
+{
+	int count = scandir(TABLE_DIRECTORY, files, is_table, alphasort);
+
+	if (count < 0) {
+		count = -errno;
+		command_fail("%s: %s: %s", subcommand, TABLE_DIRECTORY, strerror(errno));
+	}
+	return count;
+}
+
+void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1])
+{
+	const char *rest = file + strlen(TABLE_PREFIX);
+	const char *namespace_end = strchr(rest, '.');
+
+	/* <uid>.<inode>.<name>: a name may have dots itself. */
+	if (namespace_end != NULL)
+		namespace_end = strchr(namespace_end + 1, '.');
+	snprintf(name, TABLE_NAME_MAX + 1, "%s", namespace_end ? namespace_end + 1 : rest);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -76,6 +109,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].main(argc - 1, argv + 1);
-	return command_fail("\"%s\" is not a subcommand; there are run and status, see tuplebind --help",
+	return command_fail("\"%s\" is not a subcommand; there are run, status and reap; see tuplebind --help",
 		argv[1]);
 }

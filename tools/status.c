@@ -39,7 +39,7 @@ struct lane_claims {
 
 /* One table, summed up. */
 struct summary {
-	char name[TABLE_PATH_MAX];
+	char name[TABLE_NAME_MAX + 1];
 	struct table table;
 	uint64_t claims, lane_count;
 	struct lane_claims *lanes;
@@ -189,13 +189,6 @@ static void print_text(struct summary *s, uint64_t lanes_shown)
 		printf("            and %llu more lanes\n", (unsigned long long)(s->lane_count - shown));
 }
 
-/* The tables among the files of a directory; those being made have another file beside them. */
-static int is_table(const struct dirent *entry)
-{
-	return strncmp(entry->d_name, TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 &&
-	       strstr(entry->d_name, ".new.") == NULL;
-}
-
 static int show(const char *file, bool json, uint64_t lanes_shown, bool first)
 {
 	struct summary s = {.claims = 0};
@@ -204,8 +197,8 @@ static int show(const char *file, bool json, uint64_t lanes_shown, bool first)
 	int error;
 
 	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
-	snprintf(s.name, sizeof s.name, "%s", file);
-	error = table_attach_reader(&s.table, path, &fault);
+	command_table_name(file, s.name);
+	error = table_open(&s.table, path, false, &fault);
 	if (error == -EACCES)
 		return -EACCES; /* another user's */
 	if (error < 0) {
@@ -257,9 +250,9 @@ int status_main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return command_usage("status", "\"%s\" is too much", argv[optind]);
-	int count = scandir(TABLE_DIRECTORY, &files, is_table, alphasort);
+	int count = command_tables("status", &files);
 	if (count < 0)
-		return command_fail("status: %s: %s", TABLE_DIRECTORY, strerror(errno));
+		return EXIT_TUPLEBIND;
 	if (json)
 		printf("{\"version\":\"%s\",\"tables\":[", TUPLEBIND_VERSION);
 	for (int i = 0; i < count; i++) {

@@ -95,19 +95,28 @@ struct tuplebind_stripe {
 static_assert(sizeof(struct tuplebind_stripe) == 128, "a stripe is two whole cache lines");
 
 #define TUPLEBIND_PROCESSES 1024
-#define TUPLEBIND_FLIGHTS   11
 
 /* One attached process. */
 struct tuplebind_process {
 	_Atomic uint32_t pid; /* 0: the entry is free */
 	_Atomic uint32_t reserved;
-	_Atomic uint64_t start;	       /* field 22 of /proc/PID/stat, 0: unknown */
+	_Atomic uint64_t start;		/* field 22 of /proc/PID/stat, 0: unknown */
 	_Atomic uint64_t pid_namespace; /* inode of /proc/self/ns/pid */
-	_Atomic uint64_t name[2];      /* as in /proc/PID/comm, NUL-padded */
-	/* Claims made but not yet seen by the kernel; reap leaves them alone. */
-	_Atomic uint64_t flights[TUPLEBIND_FLIGHTS];
+	_Atomic uint64_t name[2];	/* as in /proc/PID/comm, NUL-padded */
+	uint64_t unused[3];
 };
-static_assert(sizeof(struct tuplebind_process) == 128, "a process is two whole cache lines");
+static_assert(sizeof(struct tuplebind_process) == 64, "a process is one cache line");
+
+#define TUPLEBIND_FLIGHTS 4096
+
+/*
+ * One connect() under way, from before its claim is made until the kernel knows of the
+ * tuple: what it holds is nobody else's to reap.
+ */
+struct tuplebind_flight {
+	_Atomic uint64_t owner; /* process id, above it its start time; 0: free */
+	_Atomic uint64_t what;	/* a claim, or (highest bit 0) the lane it is about to claim in */
+};
 
 /* A byte permutation of eight Feistel rounds: round r maps byte b to rounds[r][b]. */
 #define TUPLEBIND_ROUNDS 8
@@ -126,12 +135,15 @@ struct tuplebind_identity {
 struct tuplebind_header {
 	struct tuplebind_identity identity;
 	uint8_t hash_key[16]; /* of the fingerprints (SipHash) */
-	_Atomic uint64_t reap_lock;
-	_Atomic uint64_t reaped_at; /* CLOCK_MONOTONIC nanoseconds of the last reap */
-	uint8_t unused[2048 - 8 * 10];
+	_Atomic uint64_t reaper;     /* process id of who is reaping, above it the second it began */
+	_Atomic uint64_t strays;     /* counts events that may have left claims without a holder */
+	_Atomic uint32_t processes_used; /* entries of processes that were ever in use */
+	uint32_t reserved;
+	uint8_t unused[2048 - 48 - 16 - 24];
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
 	uint8_t unused_too[2048];
 	struct tuplebind_process processes[TUPLEBIND_PROCESSES];
+	struct tuplebind_flight flights[TUPLEBIND_FLIGHTS];
 };
 static_assert(sizeof(struct tuplebind_header) % 4096 == 0, "slabs begin on a page");

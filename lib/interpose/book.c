@@ -1,6 +1,7 @@
 #include "interpose/book.h"
 
 #include "kernel/diag.h"
+#include "table/process.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -285,7 +286,9 @@ void book_settle(struct table *t, struct record *r)
 		return;
 	claim c = atomic_load_explicit(&r->claim, memory_order_acquire);
 	/* What somebody else may hold and the kernel does not disown is left to reap. */
-	if (c != CLAIM_NONE && !(maybe_shared(r) && held_elsewhere(t, c)))
+	if (c != CLAIM_NONE && maybe_shared(r) && held_elsewhere(t, c))
+		process_strayed(t);
+	else
 		book_give_back(t, r);
 	atomic_store_explicit(&r->claim, CLAIM_NONE, memory_order_relaxed);
 	put_record(r);

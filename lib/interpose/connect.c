@@ -20,7 +20,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
 int next_connect(int fd, const struct sockaddr *to, socklen_t length)
 {
@@ -42,9 +42,20 @@ struct attempt {
 	bool touched; /* the socket was given options or an address by us */
 	bool prepared; /* ... the options of late bind */
 	struct tuplebind_lane lane;
+	uint64_t lane_hash;
+	struct tuplebind_flight *flight;
 	claim claim;
 	uint16_t lport;
 };
+
+/*
+ * Reaping on the way of a connect(): this many claims are enough for now, it takes no longer than
+ * this, and without a reason no more than one part in REAP_SHARE of the time.
+ */
+#define REAP_ENOUGH  256
+#define REAP_LONGEST UINT64_C(200000000) /* ns */
+#define REAP_PAUSE   UINT64_C(100000000) /* ns */
+#define REAP_SHARE   20
 
 /* What came of trying one tuple. */
 enum tried {
@@ -85,9 +96,9 @@ static bool keeps_tuple(int error)
 	       error == EISCONN || error == EAGAIN;
 }
 
-static void landed(void *place)
+static void landed(void *flight)
 {
-	process_landed(place);
+	flight_end(flight);
 }
 
 /*
@@ -96,21 +107,38 @@ static void landed(void *place)
  */
 static int connect_with_claim(struct attempt *a)
 {
-	if (library.self.entry == NULL)
-		process_enter(&library.table, &library.self);
-	_Atomic uint64_t *flight = process_flight(&library.self, a->claim);
 	int error;
 
 	book_set_claim(a->record, a->claim);
-	pthread_cleanup_push(landed, (void *)flight);
+	pthread_cleanup_push(landed, a->flight);
 	error = next_connect(a->fd, a->to, a->length) < 0 ? errno : 0;
-	pthread_cleanup_pop(1);
+	pthread_cleanup_pop(0);
 	return error;
+}
+
+/* A forked child is entered among the processes when it first connects. */
+static void enter_process(void)
+{
+	if (library.self.entry == NULL)
+		process_enter(&library.table, &library.self);
+	if (atomic_load_explicit(&library.token, memory_order_relaxed) == 0)
+		atomic_store_explicit(
+			&library.token, process_token(getpid()), memory_order_relaxed);
+}
+
+/* Tells reap that a claim is about to be made in the lane. */
+static void take_off(struct attempt *a)
+{
+	enter_process();
+	a->lane_hash = slab_lane_hash(&library.table, &a->lane);
+	a->flight = flight_begin(&library.table,
+		atomic_load_explicit(&library.token, memory_order_relaxed), a->lane_hash);
 }
 
 static void keep_for_stranger(struct attempt *a)
 {
 	book_set_claim(a->record, CLAIM_NONE);
+	process_strayed(&library.table);
 	table_count(&library.table, TUPLEBIND_RETRIES);
 	say(LOG_DEBUG, "taken by somebody else", a, 0);
 }
@@ -277,13 +305,13 @@ static uint16_t port_to_avoid(const struct attempt *a)
 /* What one address came to: TRIED_*, or one of these. */
 enum { ADDRESS_FULL = 100, ADDRESS_TABLE_FULL };
 
-static int try_address(struct attempt *a)
+static int try_tuples(struct attempt *a)
 {
 	bool new_address = true, table_full = false;
 
-	set_lane(a);
 	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
 		for (;;) {
+			flight_carry(a->flight, a->lane_hash, CLAIM_NONE);
 			int got = claim_take(&library.table, &a->lane, &a->rule->ports->order, stage,
 				&library.walk, port_to_avoid(a), &a->claim, &a->lport);
 
@@ -291,6 +319,7 @@ static int try_address(struct attempt *a)
 				table_full |= got == -ENOSPC;
 				break;
 			}
+			flight_carry(a->flight, a->lane_hash, a->claim);
 			/* The first touch of this socket comes with a record for it. */
 			if (a->record == NULL)
 				a->record = book_record(a->fd, a->family);
@@ -307,6 +336,17 @@ static int try_address(struct attempt *a)
 	}
 	a->lport = 0;
 	return table_full ? ADDRESS_TABLE_FULL : ADDRESS_FULL;
+}
+
+static int try_address(struct attempt *a)
+{
+	set_lane(a);
+	take_off(a);
+	int tried = try_tuples(a);
+	int error = errno;
+	flight_end(a->flight);
+	errno = error;
+	return tried;
 }
 
 /* The kernel's own try, on a socket as it would be without us (but for SO_REUSEADDR). */
@@ -359,31 +399,47 @@ static void no_late_bind(void)
 	plan_set_ports(&library.plan);
 }
 
-static int choose_and_connect(struct attempt *a)
+/* What all addresses of a walk came to. */
+struct walked {
+	bool done, give_up, full, table_full;
+};
+
+/*
+ * The next address to try: the one that the program has bound, once, or the next of the walk.
+ */
+static bool next_address(struct attempt *a, struct source_walk *walk, bool first)
+{
+	return a->address_given ? first : source_walk_next(walk, &a->laddr);
+}
+
+static void start_walk(const struct attempt *a, struct source_walk *walk)
+{
+	if (!a->address_given)
+		source_walk_start(walk, &library.sources, a->rule, library.plan.balance, &a->faddr);
+}
+
+static struct walked walk_addresses(struct attempt *a)
 {
 	struct source_walk walk;
-	bool full = false, table_full = false;
-	bool again = a->address_given;
+	struct walked walked = {.done = false};
 
-	if (!a->address_given)
-		source_walk_start(
-			&walk, &library.sources, a->rule, library.plan.balance, &a->faddr);
-	while (a->address_given ? again : source_walk_next(&walk, &a->laddr)) {
+	start_walk(a, &walk);
+	for (bool first = true; next_address(a, &walk, first); first = false) {
 		int tried = try_address(a);
 
-		again = false;
 		if (tried == TRIED_NO_LATE) {
 			no_late_bind();
 			tried = try_address(a);
 		}
 		switch (tried) {
 		case TRIED_DONE:
-			return errno == 0 ? 0 : -1;
+			walked.done = true;
+			return walked;
 		case ADDRESS_FULL:
-			full = true;
+			walked.full = true;
 			break;
 		case ADDRESS_TABLE_FULL:
-			table_full = true;
+			walked.table_full = true;
 			break;
 		case TRIED_NEXT_ADDRESS:
 			if (!a->address_given)
@@ -391,12 +447,75 @@ static int choose_and_connect(struct attempt *a)
 			say(LOG_INFO, "address cannot be bound, set aside", a, EADDRNOTAVAIL);
 			break;
 		default:
-			return leave_to_kernel(a);
+			walked.give_up = true;
+			return walked;
 		}
 	}
-	if (table_full)
+	return walked;
+}
+
+/* Reaps the lanes of all addresses; true when claims were given back. */
+static bool reap_addresses(struct attempt *a, uint64_t deadline)
+{
+	static _Atomic unsigned place; /* where the last one went on to, roughly */
+	struct source_walk walk;
+	struct reap reap;
+	unsigned freed = 0;
+	int error = reap_start(&reap, &library.table);
+
+	if (error < 0)
+		return error == -EBUSY && reap_wait(&library.table, deadline);
+	/* The kernel would refuse them now, and the lane would be no less full for it. */
+	reap.keep_orphans = true;
+	start_walk(a, &walk);
+	for (bool first = true; freed == 0 && next_address(a, &walk, first); first = false) {
+		unsigned number = atomic_load_explicit(&place, memory_order_relaxed);
+
+		set_lane(a);
+		freed = reap_lane(&reap, &a->lane, &number, REAP_ENOUGH, deadline);
+		atomic_store_explicit(&place, number, memory_order_relaxed);
+	}
+	reap_end(&reap);
+	return freed != 0;
+}
+
+/*
+ * When no tuple is left: are some only taken because their holders died? Looked into at once when
+ * something happened that may leave such claims, unless looking took half of the time
+ * lately, and else now and then, so that most failing connects cost no more than the
+ * look at the table.
+ */
+static bool reap_for(struct attempt *a)
+{
+	static _Atomic uint64_t strays_seen, next_look, next_look_for_strays;
+	uint64_t strays = process_strays(&library.table), now = reap_now();
+	bool strayed = strays != atomic_load_explicit(&strays_seen, memory_order_relaxed);
+
+	if (now < atomic_load_explicit(
+			  strayed ? &next_look_for_strays : &next_look, memory_order_relaxed))
+		return false;
+	bool freed = reap_addresses(a, now + REAP_LONGEST);
+	uint64_t end = reap_now(), took = end - now;
+	uint64_t pause = took * REAP_SHARE > REAP_PAUSE ? took * REAP_SHARE : REAP_PAUSE;
+	/* As long as there is something to be had, the next failing connect looks again. */
+	if (!freed)
+		atomic_store_explicit(&strays_seen, strays, memory_order_relaxed);
+	atomic_store_explicit(&next_look_for_strays, freed ? 0 : end + took, memory_order_relaxed);
+	atomic_store_explicit(&next_look, freed ? 0 : end + pause, memory_order_relaxed);
+	return freed;
+}
+
+static int choose_and_connect(struct attempt *a)
+{
+	struct walked walked = walk_addresses(a);
+
+	if (walked.full && !walked.done && !walked.give_up && !walked.table_full && reap_for(a))
+		walked = walk_addresses(a);
+	if (walked.done)
+		return errno == 0 ? 0 : -1;
+	if (walked.table_full)
 		return table_is_full(a);
-	return full ? no_tuple_left(a) : leave_to_kernel(a);
+	return walked.full && !walked.give_up ? no_tuple_left(a) : leave_to_kernel(a);
 }
 
 /*
@@ -423,10 +542,17 @@ static int connect_again(struct attempt *a)
 static int connect_bound(struct attempt *a)
 {
 	set_lane(a);
-	if (claim_take_port(&library.table, &a->lane, a->lport, &a->claim) < 0)
+	take_off(a);
+	if (claim_take_port(&library.table, &a->lane, a->lport, &a->claim) < 0) {
+		flight_end(a->flight);
 		return next_connect(a->fd, a->to, a->length);
-	finish(a, connect_with_claim(a), TUPLEBIND_EXPLICIT);
-	return errno == 0 ? 0 : -1;
+	}
+	flight_carry(a->flight, a->lane_hash, a->claim);
+	int error = connect_with_claim(a);
+	finish(a, error, TUPLEBIND_EXPLICIT);
+	flight_end(a->flight);
+	errno = error;
+	return error == 0 ? 0 : -1;
 }
 
 /* connect() to AF_UNSPEC takes a socket off its tuple. */

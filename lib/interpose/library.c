@@ -42,6 +42,7 @@ void library_start_child(void)
 	library.table.stripe =
 		&library.table.header->stripes[(uint64_t)getpid() % TUPLEBIND_STRIPES];
 	library.self.entry = NULL;
+	atomic_store_explicit(&library.token, 0, memory_order_relaxed);
 }
 
 static int prepare(const struct config *c, struct fault *f)
@@ -114,5 +115,5 @@ __attribute__((destructor)) static void stop(void)
 {
 	/* A vfork child that exits through exit() must not sign its parent off. */
 	if (library_active() && book_usable())
-		process_leave(&library.self);
+		process_leave(&library.table, &library.self);
 }

@@ -12,6 +12,7 @@
 #include "interpose/book.h"
 #include "kernel/netns.h"
 #include "table/process.h"
+#include "table/reap.h"
 
 #include <stdbool.h>
 #include <sys/socket.h>
@@ -25,6 +26,7 @@ struct library {
 	struct table table;
 	struct plan plan;
 	struct process_self self;
+	_Atomic uint64_t token; /* process_token() of this process; 0: not looked up yet */
 	struct claim_walk walk;
 	struct source_memory sources;
 };

@@ -20,11 +20,16 @@ struct request {
 };
 
 /* Raw system calls throughout: libc's are cancellation points, close() is taken over. */
-static int open_netlink(void)
+int diag_open(void)
 {
 	int fd = (int)syscall(SYS_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 
 	return fd < 0 ? -errno : fd;
+}
+
+void diag_close(int fd)
+{
+	syscall(SYS_close, fd);
 }
 
 static int send_bytes(int fd, const struct iovec *parts, size_t count)
@@ -57,7 +62,7 @@ static enum diag_state state_of(const struct inet_diag_msg *m)
 	return m->idiag_inode == 0 ? DIAG_ORPHAN : DIAG_HELD;
 }
 
-int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)
+int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport)
 {
 	struct addr laddr = {.scope = 0}, faddr = {.scope = 0};
 	struct request request = {
@@ -89,9 +94,6 @@ int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)
 	id->idiag_if = lane->scope;
 	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 
-	int fd = open_netlink();
-	if (fd < 0)
-		return fd;
 	result = send_bytes(
 		fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
 	if (result == 0) {
@@ -115,8 +117,18 @@ int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)
 			result = exact ? (int)state_of(m) : DIAG_ABSENT;
 		}
 	}
-	syscall(SYS_close, fd);
 	return result;
+}
+
+int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)
+{
+	int fd = diag_open();
+
+	if (fd < 0)
+		return fd;
+	int state = diag_query(fd, lane, lport);
+	diag_close(fd);
+	return state;
 }
 
 static bool lane_of(const struct inet_diag_msg *m, int protocol, struct tuplebind_lane *lane)
@@ -201,13 +213,13 @@ static int dump_family(int fd, int family, int protocol, uint16_t fport, diag_vi
 
 int diag_dump(int protocol, uint16_t fport, diag_visit *visit, void *context)
 {
-	int fd = open_netlink();
+	int fd = diag_open();
 
 	if (fd < 0)
 		return fd;
 	int error = dump_family(fd, AF_INET, protocol, fport, visit, context);
 	if (error == 0)
 		error = dump_family(fd, AF_INET6, protocol, fport, visit, context);
-	syscall(SYS_close, fd);
+	diag_close(fd);
 	return error;
 }

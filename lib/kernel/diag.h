@@ -16,10 +16,19 @@ enum diag_state {
 };
 
 /*
- * Looks for exactly one tuple of @lane with local port @lport. 3 us, plus 3 us for the
- * netlink socket that it opens and closes. Returns a diag_state, or -errno (sock_diag not
- * there, or forbidden). Async-signal-safe, no cancellation point.
+ * A netlink socket for diag_query(), to be closed with diag_close(). Returns its
+ * descriptor or -errno (sock_diag not there, or forbidden; no descriptor left).
  */
+int diag_open(void);
+void diag_close(int fd);
+
+/*
+ * Looks for exactly one tuple, that of @lane with local port @lport. 3 us. Returns a diag_state,
+ * or -errno. Async-signal-safe, no cancellation point.
+ */
+int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport);
+
+/* The same with a netlink socket of its own: 3 us more. */
 int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport);
 
 /* Called for each socket of a dump. */

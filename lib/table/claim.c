@@ -23,8 +23,8 @@ static uint64_t check_of(uint64_t tag)
 	return tag >> 2 & CHECK_MASK;
 }
 
-static claim claim_make(const struct table *t, const struct tuplebind_slab *slab, uint64_t tag,
-	unsigned bit)
+claim claim_make(
+	const struct table *t, const struct tuplebind_slab *slab, uint64_t tag, unsigned bit)
 {
 	uint64_t index = (uint64_t)(slab - t->slabs);
 

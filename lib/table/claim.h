@@ -48,6 +48,10 @@ int claim_take_port(
 /* Gives a claim back. False: it was not there any more. One atomic AND. */
 bool claim_give_back(struct table *t, claim c);
 
+/* The claim that bit @bit of a slab with this tag stands for, whether set or not. */
+claim claim_make(
+	const struct table *t, const struct tuplebind_slab *slab, uint64_t tag, unsigned bit);
+
 /* The lane of a claim. False: the claim is not there any more. */
 bool claim_lane(const struct table *t, claim c, struct tuplebind_lane *lane);
 

@@ -1,14 +1,12 @@
 /*
- * The processes attached to a table, and the claims they have in flight.
+ * The processes attached to a table.
  *
- * A claim is in flight from the moment its bit is set until connect() has returned: in
- * that time the kernel may not know of it yet, however long the process is stopped, so
- * reap leaves it alone while its process lives. Entries of dead processes are taken
- * over by new ones.
+ * For status, and for reap, which has to know who lives. Entries of dead processes are
+ * taken over by new ones.
  */
 #pragma once
 
-#include "table/claim.h"
+#include "table/table.h"
 
 #include <sys/types.h>
 
@@ -19,27 +17,33 @@ struct process_self {
 
 /*
  * Enters the calling process into the table's list, or finds the entry it had before an
- * exec. Nothing happens when the list is full: reap then has only time to go by. 20 us.
+ * exec. When the list is full the process is not in it, and status does not show it. 20 us.
  */
 void process_enter(struct table *t, struct process_self *self);
 
-/* Takes the entry out again, at exit. */
-void process_leave(struct process_self *self);
+/* Takes the entry out again, at exit. What the process still holds has no holder soon. */
+void process_leave(struct table *t, struct process_self *self);
+
+/* Notes that some claim may have lost its holder without being given back. */
+void process_strayed(struct table *t);
 
 /*
- * Notes @c as in flight; returns the place for process_landed(), or NULL when there is
- * none. Two atomic operations on this process's own cache lines.
+ * The count of such events, after a look for processes that died without a word since the
+ * last. At most 64 system calls.
  */
-_Atomic uint64_t *process_flight(struct process_self *self, claim c);
-
-/* The flight is over. @place may be NULL. */
-void process_landed(_Atomic uint64_t *place);
+uint64_t process_strays(struct table *t);
 
 /*
  * Whether the process of an entry lives. An entry of another pid namespace counts as
  * living: from here it cannot be known. One or two system calls and a small file.
  */
 bool process_alive(const struct tuplebind_process *entry);
+
+/* A process in one word, for memory that outlives it: its id, above it 32 bits of its start time. */
+uint64_t process_token(pid_t pid);
+
+/* Whether the process of a token lives; 0 does not. Two system calls and a small file. */
+bool process_token_alive(uint64_t token);
 
 /* Field 22 of /proc/PID/stat, which with the id names a process for ever; 0: cannot be read. */
 uint64_t process_start_time(pid_t pid);

@@ -106,12 +106,31 @@ static int validate(int fd, const char *path, uid_t uid, struct stat *st, uint64
 	return 0;
 }
 
-static int map_file(struct table *t, int fd, size_t size, int protection)
+static int open_table(const char *path, bool writable)
 {
-	void *memory = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, path,
+		(writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int refuse_open(struct fault *f, int error, const char *path)
+{
+	return refuse(f, error, path,
+		error == ELOOP	  ? "a symbolic link" :
+		error == EISDIR ? "a directory" :
+				  strerror(error),
+		REMOVE_IT);
+}
+
+static int map_file(
+	struct table *t, int fd, const char *path, size_t size, bool writable, struct fault *f)
+{
+	void *memory =
+		mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
 
 	if (memory == MAP_FAILED)
-		return -errno;
+		return refuse(f, errno, path, strerror(errno), "raise the limit on memory (ulimit -v)");
 	take_mapping(t, memory, size);
 	return 0;
 }
@@ -196,23 +215,16 @@ int table_attach(struct table *t, const char *name, uint64_t size, const struct 
 	for (int attempt = 0; attempt < 10; attempt++) {
 		struct stat st;
 		uint64_t cookie;
-		int fd = (int)syscall(SYS_openat, AT_FDCWD, path,
-			O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+		int fd = open_table(path, true);
 
-		if (fd < 0 && errno == ENOENT) {
+		if (fd == -ENOENT) {
 			error = make(path, size, ns, f);
 			if (error < 0 && error != -EEXIST)
 				return error;
 			continue;
 		}
-		if (fd < 0) {
-			error = errno;
-			return refuse(f, error, path,
-				error == ELOOP	  ? "a symbolic link" :
-				error == EISDIR ? "a directory" :
-						  strerror(error),
-				REMOVE_IT);
-		}
+		if (fd < 0)
+			return refuse_open(f, -fd, path);
 		error = validate(fd, path, geteuid(), &st, &cookie, f);
 		if (error == 0 && ns->cookie != 0 && cookie != ns->cookie) {
 			/* Of a namespace that is gone and whose inode number came back. */
@@ -220,38 +232,28 @@ int table_attach(struct table *t, const char *name, uint64_t size, const struct 
 			close_raw(fd);
 			continue;
 		}
-		if (error == 0) {
-			error = map_file(t, fd, (size_t)st.st_size, PROT_READ | PROT_WRITE);
-			if (error < 0)
-				refuse(f, -error, path, strerror(-error), "raise the limit on memory (ulimit -v)");
-		}
+		if (error == 0)
+			error = map_file(t, fd, path, (size_t)st.st_size, true, f);
 		close_raw(fd);
 		return error;
 	}
 	return refuse(f, EAGAIN, path, "keeps changing", "name another table with TUPLEBIND_TABLE");
 }
 
-int table_attach_reader(struct table *t, const char *path, struct fault *f)
+int table_open(struct table *t, const char *path, bool writable, struct fault *f)
 {
 	struct stat st;
 	uint64_t cookie;
-	int error;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	int fd = open_table(path, writable);
 
-	if (fd < 0) {
-		error = errno;
-		return refuse(f, error, path, strerror(error), "see ls -l " TABLE_DIRECTORY);
-	}
-	if (fstat(fd, &st) < 0)
-		st.st_uid = geteuid();
+	if (fd < 0)
+		return refuse_open(f, -fd, path);
 	/* Root may look at everybody's; the file's owner is whom it must be right for. */
-	error = validate(fd, path, st.st_uid, &st, &cookie, f);
-	if (error == 0) {
-		error = map_file(t, fd, (size_t)st.st_size, PROT_READ);
-		if (error < 0)
-			refuse(f, -error, path, strerror(-error), "raise the limit on memory (ulimit -v)");
-	}
-	close(fd);
+	uid_t owner = fstat(fd, &st) == 0 ? st.st_uid : geteuid();
+	int error = validate(fd, path, owner, &st, &cookie, f);
+	if (error == 0)
+		error = map_file(t, fd, path, (size_t)st.st_size, writable, f);
+	close_raw(fd);
 	return error;
 }
 

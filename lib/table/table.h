@@ -60,10 +60,10 @@ int table_attach(struct table *t, const char *name, uint64_t size, const struct 
 	struct fault *f);
 
 /*
- * Attaches read-only to the table file at @path, for status and its like. Writing
- * through *t then faults. Returns 0 or a negative errno with the fault told.
+ * Attaches to the table file at @path, whoever owns it, for the command: read-only (writing through
+ * *t then faults) or writable. Returns 0 or a negative errno with the fault told.
  */
-int table_attach_reader(struct table *t, const char *path, struct fault *f);
+int table_open(struct table *t, const char *path, bool writable, struct fault *f);
 
 void table_detach(struct table *t);
 

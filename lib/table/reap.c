@@ -1,0 +1,164 @@
+#include "table/reap.h"
+
+#include "kernel/diag.h"
+#include "table/process.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Who takes longer to reap than this has been stopped, or is of a pid namespace we cannot see. */
+#define REAPER_SECONDS 10
+
+uint64_t reap_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static bool being_reaped(struct table *t)
+{
+	uint64_t holder = atomic_load_explicit(&t->header->reaper, memory_order_acquire);
+	uint64_t now = reap_now() / 1000000000;
+
+	return holder != 0 && now - (holder >> 32) < REAPER_SECONDS &&
+	       process_token_alive((uint32_t)holder);
+}
+
+bool reap_wait(struct table *t, uint64_t deadline)
+{
+	static const struct timespec nap = {.tv_nsec = 1000000};
+
+	while (being_reaped(t)) {
+		if (reap_now() >= deadline)
+			return false;
+		/* Not libc's nanosleep(), which is a cancellation point. */
+		syscall(SYS_nanosleep, &nap, NULL);
+	}
+	return true;
+}
+
+int reap_start(struct reap *r, struct table *t)
+{
+	uint64_t now = reap_now() / 1000000000;
+	uint64_t mine = (uint32_t)getpid() | now << 32;
+	uint64_t holder = atomic_load_explicit(&t->header->reaper, memory_order_relaxed);
+
+	if (being_reaped(t) || !atomic_compare_exchange_strong_explicit(&t->header->reaper, &holder, mine,
+		    memory_order_acquire, memory_order_relaxed))
+		return -EBUSY;
+	*r = (struct reap){.table = t, .diag = diag_open()};
+	if (r->diag < 0) {
+		atomic_store_explicit(&t->header->reaper, 0, memory_order_release);
+		return r->diag;
+	}
+	return 0;
+}
+
+void reap_end(struct reap *r)
+{
+	diag_close(r->diag);
+	atomic_store_explicit(&r->table->header->reaper, 0, memory_order_release);
+}
+
+/*
+ * Whether the claim of @bit is to go: 1, 0, or -errno of sock_diag (nothing is reaped on
+ * what the kernel did not say).
+ */
+static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint64_t lane_hash,
+	uint16_t port, claim c)
+{
+	int state = diag_query(r->diag, lane, port);
+
+	if (state < 0)
+		return state;
+	if (state == DIAG_HELD || (state == DIAG_ORPHAN && r->keep_orphans))
+		return 0;
+	return !flight_has(r->table, lane_hash, c);
+}
+
+/*
+ * A recycler that died over a slab (table/slab.h, steps 1 to 4) left it owned, some words
+ * all ones. In a LIVE slab those are claims like others without a socket; in any
+ * other no claim can be, and they are cleared here.
+ */
+static void take_up(struct tuplebind_slab *slab)
+{
+	uint32_t owner = atomic_load_explicit(&slab->owner, memory_order_acquire);
+
+	if (owner == 0 || process_token_alive(owner))
+		return;
+	if (slab_state(atomic_load_explicit(&slab->tag, memory_order_acquire)) !=
+		TUPLEBIND_SLAB_LIVE) {
+		for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
+			uint64_t taken = UINT64_MAX;
+
+			atomic_compare_exchange_strong_explicit(&slab->claims[w], &taken, 0,
+				memory_order_release, memory_order_relaxed);
+		}
+	}
+	atomic_compare_exchange_strong_explicit(
+		&slab->owner, &owner, 0, memory_order_release, memory_order_relaxed);
+}
+
+int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
+{
+	struct tuplebind_lane lane;
+	unsigned number;
+	int freed = 0;
+
+	take_up(slab);
+	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
+	if (!slab_read(slab, &lane, &number))
+		return 0;
+	uint64_t lane_hash = slab_lane_hash(r->table, &lane);
+	/* A slab that is not where its lane says belongs to nobody's search: scribbled over. */
+	if (!slab_is(tag, slab_key(r->table, lane_hash, number)))
+		return 0;
+	for (unsigned bit = 0; bit < TUPLEBIND_SLAB_PORTS; bit++) {
+		uint64_t mask = UINT64_C(1) << (bit % 64);
+		uint64_t claims =
+			atomic_load_explicit(&slab->claims[bit / 64], memory_order_acquire);
+
+		if (claims == 0) {
+			bit |= 63;
+			continue;
+		}
+		if (!(claims & mask) || (seen != NULL && seen[bit / 64] & mask))
+			continue;
+		claim c = claim_make(r->table, slab, tag, bit);
+		int stray = is_stray(r, &lane, lane_hash, claim_port(r->table, c), c);
+		if (stray < 0)
+			return stray;
+		if (stray && claim_give_back(r->table, c)) {
+			table_count(r->table, TUPLEBIND_REAPED);
+			freed++;
+		}
+		r->kept += !stray;
+	}
+	r->freed += (unsigned)freed;
+	return freed;
+}
+
+unsigned reap_lane(struct reap *r, const struct tuplebind_lane *lane, unsigned *number,
+	unsigned enough, uint64_t deadline)
+{
+	uint64_t lane_hash = slab_lane_hash(r->table, lane);
+	unsigned freed = 0;
+
+	for (unsigned i = 0; i < TUPLEBIND_LANE_SLABS && freed < enough && reap_now() < deadline; i++) {
+		uint64_t tag;
+		struct tuplebind_slab *slab =
+			slab_find(r->table, slab_key(r->table, lane_hash, *number % TUPLEBIND_LANE_SLABS), &tag);
+		int got = slab != NULL ? reap_slab(r, slab, NULL) : 0;
+
+		if (got < 0)
+			break;
+		freed += (unsigned)got;
+		*number = (*number + 1) % TUPLEBIND_LANE_SLABS;
+	}
+	return freed;
+}

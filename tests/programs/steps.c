@@ -1,0 +1,527 @@
+/*
+ * steps [IN OUT]: makes the calls it is told, one a line, and answers each with one line.
+ *
+ * The answer is the call's result, or the name of the error. errno is set to a mark before
+ * each call; when a call that succeeds has changed it, the answer ends in " errno". The table of orders at
+ * the end of this file says what can be asked for. Orders come on descriptor IN (0) and answers go
+ * to OUT (1), which survive "exec". An order that is "child ..." goes to the child of the last "fork".
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define UNTOUCHED 4242
+#define LINE_MAX_BYTES 4096
+#define WORDS_MAX 16
+#define A_WHILE_US 100000
+
+static int orders = STDIN_FILENO, answers = STDOUT_FILENO;
+static pid_t child_pid;
+static int child_orders = -1;
+static char answer[LINE_MAX_BYTES]; /* when an order has more to say than a number */
+
+static int number(const char *word)
+{
+	return atoi(word);
+}
+
+static socklen_t address(char **words, struct sockaddr_storage *out)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+	uint16_t port = htons((uint16_t)atoi(words[1]));
+
+	memset(out, 0, sizeof *out);
+	if (inet_pton(AF_INET, words[0], &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = port;
+		return sizeof *in;
+	}
+	char *scope = strchr(words[0], '%');
+	if (scope != NULL) {
+		*scope = '\0';
+		in6->sin6_scope_id = (uint32_t)atoi(scope + 1);
+	}
+	if (inet_pton(AF_INET6, words[0], &in6->sin6_addr) != 1)
+		abort();
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = port;
+	return sizeof *in6;
+}
+
+static int do_socket(char **words)
+{
+	static const struct {
+		const char *name;
+		int family, type, protocol;
+	} kinds[] = {
+		{"v4", AF_INET, SOCK_STREAM, 0},
+		{"v6", AF_INET6, SOCK_STREAM, 0},
+		{"mptcp", AF_INET, SOCK_STREAM, IPPROTO_MPTCP},
+		{"udp", AF_INET, SOCK_DGRAM, 0},
+		{"unix", AF_UNIX, SOCK_STREAM, 0},
+		{"cloexec", AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0},
+		{"nonblock", AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0},
+	};
+
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (strcmp(words[0], kinds[i].name) == 0)
+			return socket(kinds[i].family, kinds[i].type, kinds[i].protocol);
+	abort();
+}
+
+static int do_connect(char **words)
+{
+	struct sockaddr_storage to;
+	socklen_t length = address(words + 1, &to);
+
+	return connect(number(words[0]), (struct sockaddr *)&to, length);
+}
+
+static int do_unspec(char **words)
+{
+	struct sockaddr to = {.sa_family = AF_UNSPEC};
+
+	return connect(number(words[0]), &to, sizeof to);
+}
+
+static int do_unix(char **words)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+
+	snprintf(to.sun_path, sizeof to.sun_path, "%s", words[1]);
+	return connect(number(words[0]), (struct sockaddr *)&to, sizeof to);
+}
+
+static int do_bind(char **words)
+{
+	struct sockaddr_storage to;
+	socklen_t length = address(words + 1, &to);
+
+	return bind(number(words[0]), (struct sockaddr *)&to, length);
+}
+
+static int do_listen(char **words)
+{
+	return listen(number(words[0]), number(words[1]));
+}
+
+static int do_accept(char **words)
+{
+	return accept(number(words[0]), NULL, NULL);
+}
+
+static int do_name(char **words)
+{
+	struct sockaddr_storage name;
+	socklen_t length = sizeof name;
+	char host[INET6_ADDRSTRLEN] = "";
+
+	if (getsockname(number(words[0]), (struct sockaddr *)&name, &length) < 0)
+		return -1;
+	bool v4 = name.ss_family == AF_INET;
+	inet_ntop(name.ss_family,
+		v4 ? (void *)&((struct sockaddr_in *)&name)->sin_addr :
+		     (void *)&((struct sockaddr_in6 *)&name)->sin6_addr,
+		host, sizeof host);
+	snprintf(answer, sizeof answer, "%s %u", host, ntohs(((struct sockaddr_in *)&name)->sin_port));
+	return 0;
+}
+
+static int do_option(char **words)
+{
+	static const struct {
+		const char *name;
+		int level, option, value;
+	} known[] = {
+		{"reuseaddr", SOL_SOCKET, SO_REUSEADDR, 1},
+		{"no-port", IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1},
+		{"user-timeout", IPPROTO_TCP, TCP_USER_TIMEOUT, 100},
+		{"v6only", IPPROTO_IPV6, IPV6_V6ONLY, 1},
+	};
+	struct linger reset = {.l_onoff = 1};
+
+	if (strcmp(words[1], "reset") == 0)
+		return setsockopt(number(words[0]), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (strcmp(words[1], known[i].name) == 0)
+			return setsockopt(number(words[0]), known[i].level, known[i].option,
+				&known[i].value, sizeof known[i].value);
+	abort();
+}
+
+/* The error a non-blocking connect() ended with. */
+static int do_error(char **words)
+{
+	int error = 0;
+	socklen_t length = sizeof error;
+
+	if (getsockopt(number(words[0]), SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+		return -1;
+	snprintf(answer, sizeof answer, "%s", error ? strerrorname_np(error) : "0");
+	return 0;
+}
+
+/* "watch FD": an epoll descriptor that waits for FD to be writable. */
+static int do_watch(char **words)
+{
+	struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+	int fd = epoll_create1(0);
+
+	return epoll_ctl(fd, EPOLL_CTL_ADD, number(words[0]), &event) < 0 ? -1 : fd;
+}
+
+/* "writable EPOLL": whether an event without EPOLLHUP has come within a second. */
+static int do_writable(char **words)
+{
+	struct epoll_event event = {.events = 0};
+
+	/* A TCP socket that does not connect yet reports EPOLLOUT | EPOLLHUP. */
+	for (int i = 0; i < 2; i++)
+		if (epoll_wait(number(words[0]), &event, 1, 1000) == 1 && !(event.events & EPOLLHUP))
+			break;
+	snprintf(answer, sizeof answer, "%s%s", event.events & EPOLLOUT ? "writable" : "nothing",
+		event.events & EPOLLHUP ? " hung up" : "");
+	return 0;
+}
+
+static int do_close(char **words)
+{
+	return close(number(words[0]));
+}
+
+static int do_dup(char **words)
+{
+	return dup(number(words[0]));
+}
+
+static int do_dup2(char **words)
+{
+	return dup2(number(words[0]), number(words[1]));
+}
+
+static int do_dup3(char **words)
+{
+	return dup3(number(words[0]), number(words[1]), O_CLOEXEC);
+}
+
+static int do_dupfd(char **words)
+{
+	return fcntl(number(words[0]), F_DUPFD, number(words[1]));
+}
+
+static int do_dupfd_cloexec(char **words)
+{
+	return fcntl(number(words[0]), F_DUPFD_CLOEXEC, number(words[1]));
+}
+
+static int do_close_range(char **words)
+{
+	return close_range((unsigned)number(words[0]), (unsigned)number(words[1]), 0);
+}
+
+static int do_closefrom(char **words)
+{
+	closefrom(number(words[0]));
+	return 0;
+}
+
+static int do_shutdown(char **words)
+{
+	return shutdown(number(words[0]), SHUT_RDWR);
+}
+
+static int do_fclose(char **words)
+{
+	FILE *file = fdopen(number(words[0]), "r+");
+
+	return file == NULL ? -1 : fclose(file);
+}
+
+static int do_open(char **words)
+{
+	return open(words[0], O_RDONLY);
+}
+
+static int do_write(char **words)
+{
+	return (int)write(number(words[0]), words[1], strlen(words[1]));
+}
+
+static void on_signal(int signal_number)
+{
+}
+
+/* connect() while a timer sends signals whose handler does not restart calls. */
+static int do_interrupt(char **words)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+	struct itimerval soon = {.it_value.tv_usec = A_WHILE_US, .it_interval.tv_usec = A_WHILE_US};
+	struct itimerval never = {.it_value.tv_usec = 0};
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	int result = do_connect(words);
+	int error = errno;
+	setitimer(ITIMER_REAL, &never, NULL);
+	errno = error;
+	return result;
+}
+
+static void *connecting(void *words)
+{
+	do_connect(words);
+	return NULL;
+}
+
+/* connect() in a thread that is cancelled while it waits. */
+static int do_cancel(char **words)
+{
+	pthread_t thread;
+	void *result;
+
+	if (pthread_create(&thread, NULL, connecting, words) != 0)
+		abort();
+	usleep(A_WHILE_US);
+	pthread_cancel(thread);
+	pthread_join(thread, &result);
+	snprintf(answer, sizeof answer, "%s", result == PTHREAD_CANCELED ? "cancelled" : "returned");
+	errno = UNTOUCHED;
+	return 0;
+}
+
+/* "pass FD" sends FD to the child, whose "take" receives it. */
+static int passing[2] = {-1, -1};
+
+static int do_pass(char **words)
+{
+	char byte = 'x', control[CMSG_SPACE(sizeof(int))] = "";
+	struct iovec part = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+	int fd = number(words[0]);
+
+	head->cmsg_level = SOL_SOCKET;
+	head->cmsg_type = SCM_RIGHTS;
+	head->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(head), &fd, sizeof fd);
+	return (int)sendmsg(passing[0], &message, 0);
+}
+
+static int do_take(char **words)
+{
+	char byte, control[CMSG_SPACE(sizeof(int))];
+	struct iovec part = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	int fd = -1;
+
+	if (recvmsg(passing[1], &message, 0) != 1 || CMSG_FIRSTHDR(&message) == NULL)
+		return -1;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+	return fd;
+}
+
+static int fork_with(pid_t (*make)(void))
+{
+	int ends[2];
+
+	if (passing[0] < 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, passing) < 0)
+		return -1;
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0)
+		return -1;
+	child_pid = make();
+	if (child_pid != 0) {
+		close(ends[1]);
+		child_orders = ends[0];
+		return child_pid < 0 ? -1 : 0;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(ends[0]);
+	orders = answers = ends[1];
+	child_orders = -1;
+	/* The parent answers; the child waits for orders. */
+	return -2;
+}
+
+static int do_fork(char **words)
+{
+	return fork_with(fork);
+}
+
+static int do_raw_fork(char **words)
+{
+	return fork_with(_Fork);
+}
+
+/* A vfork child closes descriptors FIRST to LAST, as spawning programs do, and ends. */
+static int do_vfork(char **words)
+{
+	int first = number(words[0]), last = number(words[1]);
+	pid_t pid = vfork();
+
+	if (pid == 0) {
+		for (int fd = first; fd <= last; fd++)
+			close(fd);
+		_exit(0);
+	}
+	int saved = errno;
+	waitpid(pid, NULL, 0);
+	errno = saved;
+	return pid < 0 ? -1 : 0;
+}
+
+static int do_wait(char **words)
+{
+	int status, result = waitpid(child_pid, &status, 0);
+
+	if (result > 0)
+		snprintf(answer, sizeof answer, "%s %d", WIFSIGNALED(status) ? "signal" : "exit",
+			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	return result < 0 ? -1 : 0;
+}
+
+static int do_exec(char **words)
+{
+	char in[12], out[12];
+
+	snprintf(in, sizeof in, "%d", orders);
+	snprintf(out, sizeof out, "%d", answers);
+	return execl("/proc/self/exe", "steps", in, out, (char *)NULL);
+}
+
+static int do_exit(char **words)
+{
+	exit(3);
+}
+
+static int do_quick_exit(char **words)
+{
+	_exit(4);
+}
+
+static int do_abort(char **words)
+{
+	abort();
+}
+
+static const struct {
+	const char *name;
+	int arguments;
+	int (*run)(char **words);
+} table[] = {
+	{"socket", 1, do_socket},	/* KIND */
+	{"connect", 3, do_connect},	/* FD ADDRESS PORT */
+	{"unspec", 1, do_unspec},	/* FD: connect() to AF_UNSPEC */
+	{"unix", 2, do_unix},		/* FD PATH: connect() to an AF_UNIX path */
+	{"bind", 3, do_bind},		/* FD ADDRESS PORT */
+	{"listen", 2, do_listen},	/* FD BACKLOG */
+	{"accept", 1, do_accept},	/* FD */
+	{"name", 1, do_name},		/* FD: local address and port */
+	{"option", 2, do_option},	/* FD NAME: setsockopt() */
+	{"error", 1, do_error},		/* FD: SO_ERROR */
+	{"watch", 1, do_watch},
+	{"writable", 1, do_writable},
+	{"close", 1, do_close},
+	{"dup", 1, do_dup},
+	{"dup2", 2, do_dup2},
+	{"dup3", 2, do_dup3},
+	{"dupfd", 2, do_dupfd},		/* FD LOWEST */
+	{"dupfd_cloexec", 2, do_dupfd_cloexec},
+	{"close_range", 2, do_close_range},
+	{"closefrom", 1, do_closefrom},
+	{"shutdown", 1, do_shutdown},
+	{"fclose", 1, do_fclose},
+	{"open", 1, do_open},		/* PATH */
+	{"write", 2, do_write},		/* FD WORD */
+	{"interrupt", 3, do_interrupt}, /* as connect */
+	{"cancel", 3, do_cancel},	/* as connect */
+	{"pass", 1, do_pass},
+	{"take", 0, do_take},
+	{"fork", 0, do_fork},
+	{"_Fork", 0, do_raw_fork},
+	{"vfork", 2, do_vfork},
+	{"wait", 0, do_wait},
+	{"exec", 0, do_exec},
+	{"exit", 0, do_exit},
+	{"_exit", 0, do_quick_exit},
+	{"abort", 0, do_abort},
+};
+
+/* Byte by byte: nothing may be read that an exec'd image is to read. */
+static bool read_line(int fd, char line[LINE_MAX_BYTES])
+{
+	size_t length = 0;
+
+	while (length + 1 < LINE_MAX_BYTES && read(fd, line + length, 1) == 1) {
+		if (line[length] == '\n') {
+			line[length] = '\0';
+			return true;
+		}
+		length++;
+	}
+	return false;
+}
+
+static void obey(char *line)
+{
+	char *words[WORDS_MAX] = {strtok(line, " ")};
+	int count = 0;
+
+	while (words[count] != NULL && count + 1 < WORDS_MAX)
+		words[++count] = strtok(NULL, " ");
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+		if (count == 0 || strcmp(words[0], table[i].name) != 0 ||
+			count != table[i].arguments + 1)
+			continue;
+		answer[0] = '\0';
+		errno = UNTOUCHED;
+		int result = table[i].run(words + 1), error = errno;
+		if (result == -2)
+			return;
+		if (result < 0)
+			snprintf(answer, sizeof answer, "%s", strerrorname_np(error));
+		else if (answer[0] == '\0')
+			snprintf(answer, sizeof answer, "%d%s", result,
+				error == UNTOUCHED ? "" : " errno");
+		dprintf(answers, "%s\n", answer);
+		return;
+	}
+	dprintf(answers, "not an order\n");
+}
+
+int main(int argc, char **argv)
+{
+	char line[LINE_MAX_BYTES];
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc == 3) {
+		orders = atoi(argv[1]);
+		answers = atoi(argv[2]);
+		dprintf(answers, "0\n"); /* the answer to "exec" */
+	}
+	while (read_line(orders, line)) {
+		if (strncmp(line, "child ", 6) == 0) {
+			dprintf(child_orders, "%s\n", line + 6);
+			dprintf(answers, "%s\n", read_line(child_orders, line) ? line : "gone");
+		} else {
+			obey(line);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,313 @@
+"""The system tests' ground: hosts of their own, programs on them, and what the kernel says.
+
+A Host is a network namespace, held by an anchor process. Programs are started in it with and
+without tuplebind; its sockets are read from the kernel, its claims from the table's file. All
+of it works as root and inside `unshare -Urn` alike, everything has a time limit, and closing a
+Host ends what runs in its namespace and removes its tables.
+"""
+
+import collections
+import contextlib
+import glob
+import json
+import os
+import pathlib
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("TUPLEBIND_BUILD", REPOSITORY / "build")).resolve()
+LIBRARY = BUILD / "lib" / "libtuplebind.so"
+COMMAND = BUILD / "tools" / "tuplebind"
+PYTHON = sys.executable
+LIMIT = 30  # seconds for anything that should take much less
+
+Tuple = collections.namedtuple("Tuple", "laddr lport faddr fport")
+Socket = collections.namedtuple("Socket", "state held received tuple")
+Result = collections.namedtuple("Result", "code out err")
+
+
+def program(name):
+    """The path of one of tests/programs."""
+    return str(BUILD / "tests" / "programs" / name)
+
+
+def variables(settings):
+    """addrs="..." becomes TUPLEBIND_ADDRS=..., as `tuplebind run --addrs` would have it."""
+    return {"TUPLEBIND_" + name.upper(): str(value) for name, value in settings.items()}
+
+
+def clean_environment():
+    return {name: value for name, value in os.environ.items()
+            if not name.startswith("TUPLEBIND_") and name != "LD_PRELOAD"} | {"LC_ALL": "C"}
+
+
+def plain_address(text):
+    """An address as ss and the table have it, without brackets, scope and v4-mapping."""
+    return text.strip("[]").split("%")[0].removeprefix("::ffff:")
+
+
+class Program:
+    """A running program: its stdin and stdout are spoken with line by line."""
+
+    def __init__(self, argv, environment, **options):
+        self.errors_file = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=self.errors_file, **options)
+        self.pid = self.process.pid
+        self.buffer = b""
+
+    def line(self, limit=LIMIT):
+        """The next line of stdout, None at its end."""
+        deadline = time.monotonic() + limit
+        out = self.process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(out, selectors.EVENT_READ)
+            while b"\n" not in self.buffer:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    raise TimeoutError(f"{self.process.args}: no line in {limit} s\n{self.errors()}")
+                got = os.read(out, 65536)
+                if not got:
+                    return None
+                self.buffer += got
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode()
+
+    def say(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def errors(self):
+        self.errors_file.seek(0)
+        return self.errors_file.read().decode(errors="replace")
+
+    def wait(self, limit=LIMIT):
+        return self.process.wait(limit)
+
+    def end(self):
+        """Ends stdin, which ends our programs. The exit code."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        return self.wait()
+
+    def signal(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.wait()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        for file in (self.process.stdin, self.process.stdout, self.errors_file):
+            with contextlib.suppress(BrokenPipeError):
+                file.close()
+
+
+class Steps:
+    """tests/programs/steps: each call makes one system call there and returns its answer."""
+
+    def __init__(self, running):
+        self.program = running
+
+    def __call__(self, order):
+        self.program.say(order)
+        return self.program.line()
+
+    def socket(self, kind="v4"):
+        return int(self(f"socket {kind}"))
+
+    def connect(self, fd, to, port):
+        return self(f"connect {fd} {to} {port}")
+
+    def open(self, to, port, count=1, kind="v4"):
+        """Connects so many sockets, which must succeed; their descriptors."""
+        fds = [self.socket(kind) for _ in range(count)]
+        for fd in fds:
+            answer = self.connect(fd, to, port)
+            assert answer == "0", answer
+        return fds
+
+
+class Host:
+    """A network namespace with everything a test does in it."""
+
+    def __init__(self, ports=(40000, 40999)):
+        self.programs = []
+        self.anchor = Program(["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--",
+                               "sh", "-c", "echo ready; exec cat"], clean_environment())
+        assert self.anchor.line() == "ready", self.anchor.errors()
+        self.namespace = os.stat(f"/proc/{self.anchor.pid}/ns/net").st_ino
+        self.run("ip", "link", "set", "lo", "up")
+        self.sysctl("net.core.somaxconn", 65535)
+        self.set_ports(*ports)
+
+    # The host's settings.
+
+    def sysctl(self, name, value):
+        path = "/proc/sys/" + name.replace(".", "/")
+        self.must("sh", "-c", 'echo "$1" >"$2"', "sh", str(value), path)
+
+    def set_ports(self, first, last):
+        self.ports = set(range(first, last + 1))
+        self.sysctl("net.ipv4.ip_local_port_range", f"{first} {last}")
+
+    def add_addresses(self, *addresses, device="lo"):
+        for address in addresses:
+            length, options = ("/128", ["nodad"]) if ":" in address else ("/32", [])
+            if "/" in address:
+                length = ""
+            self.must("ip", "address", "add", address + length, "dev", device, *options)
+
+    # Programs.
+
+    def command(self, argv, preload, environment, settings):
+        """The whole command line and its environment.
+
+        preload: None (a stranger), "run" (under `tuplebind run`) or the items of LD_PRELOAD. That
+        variable is set last on the way, or it would be for the helpers as well.
+        """
+        line = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/proc/{self.anchor.pid}/ns/net",
+                "--"]
+        if preload == "run":
+            line += [str(COMMAND), "run", "--"]
+        elif preload is not None:
+            line += ["env", f"LD_PRELOAD={preload}"]
+        return line + [str(word) for word in argv], \
+            clean_environment() | variables(settings) | (environment or {})
+
+    def run(self, *argv, preload=None, environment=None, limit=LIMIT, stdin="", cwd=None, **settings):
+        """Runs a program to its end."""
+        line, environment = self.command(argv, preload, environment, settings)
+        done = subprocess.run(line, env=environment, input=stdin.encode(), capture_output=True,
+                              timeout=limit, cwd=cwd)
+        return Result(done.returncode, done.stdout.decode(errors="replace"),
+                      done.stderr.decode(errors="replace"))
+
+    def must(self, *argv, **options):
+        """Runs a program that has to succeed; what it printed."""
+        result = self.run(*argv, **options)
+        assert result.code == 0, result
+        return result.out
+
+    def start(self, *argv, preload=None, environment=None, cwd=None, **settings):
+        """Starts a program that goes on."""
+        line, environment = self.command(argv, preload, environment, settings)
+        running = Program(line, environment, cwd=cwd)
+        self.programs.append(running)
+        return running
+
+    def sink(self, *endpoints):
+        """A server that completes connections and does nothing else, on "address port" each."""
+        words = [word for endpoint in endpoints for word in endpoint.split()]
+        server = self.start(program("sink"), *words)
+        assert server.line() == "ready", server.errors()
+        return server
+
+    def steps(self, preload="run", **settings):
+        return Steps(self.start(program("steps"), preload=preload, **settings))
+
+    def start_seed(self, to, port, count, *options, preload="run", **settings):
+        """The seed's experiment: prints what came of it, and its connections stay."""
+        return self.start(program("seed"), "--hold", *options, to, port, count,
+                          preload=preload, **settings)
+
+    def seed(self, *words, **options):
+        """The same, waited for. (What it printed, the program)"""
+        running = self.start_seed(*words, **options)
+        return json.loads(running.line() or running.errors()), running
+
+    def tuplebind(self, *words, **options):
+        return self.run(COMMAND, *words, **options)
+
+    def reap(self):
+        result = self.tuplebind("reap")
+        assert result.code == 0, result
+
+    # What the kernel and the table say.
+
+    def sockets(self, port=None, server=False):
+        """TCP sockets but listeners, of clients (or servers) of a foreign (or local) port."""
+        which = [] if port is None else ["sport" if server else "dport", "=", f":{port}"]
+        found = []
+        for line in self.must("ss", "-tanHe", *which).splitlines():
+            state, received, _, local, foreign, *rest = line.split()
+            if state == "LISTEN":
+                continue
+            laddr, lport = local.rsplit(":", 1)
+            faddr, fport = foreign.rsplit(":", 1)
+            if "*" in (lport, fport):
+                continue
+            held = any(word.startswith("ino:") and word != "ino:0" for word in rest)
+            found.append(Socket(state, held, int(received), Tuple(
+                plain_address(laddr), int(lport), plain_address(faddr), int(fport))))
+        return found
+
+    def tuples(self, port):
+        """The tuples of sockets that programs hold to this foreign port, sorted: twins would show."""
+        return sorted(s.tuple for s in self.sockets(port) if s.held)
+
+    def tables(self):
+        return [path for path in glob.glob(f"/dev/shm/tuplebind.*.{self.namespace}*")]
+
+    def claims(self, port=None):
+        """All claims of this host's tables, as tuples, sorted."""
+        found = []
+        for path in self.tables():
+            for line in self.must(program("claims"), path).splitlines():
+                laddr, lport, faddr, fport = line.split()
+                found.append(Tuple(laddr, int(lport), faddr, int(fport)))
+        return sorted(t for t in found if port in (None, t.fport))
+
+    def status(self):
+        """`tuplebind status --json`, this host's one table."""
+        tables = [table for table in json.loads(self.must(COMMAND, "status", "--json"))["tables"]
+                  if table["netns"] == self.namespace]
+        assert len(tables) == 1, tables
+        return tables[0]
+
+    # The end.
+
+    def inhabitants(self):
+        """Processes of this namespace but the anchor: what tests started, and their children."""
+        found = []
+        for path in glob.glob("/proc/[0-9]*/ns/net"):
+            pid = int(path.split("/")[2])
+            with contextlib.suppress(OSError):
+                if os.stat(path).st_ino == self.namespace and pid != self.anchor.pid:
+                    found.append(pid)
+        return found
+
+    def close(self):
+        for running in self.programs:
+            running.close()
+        deadline = time.monotonic() + LIMIT
+        while (left := self.inhabitants()) and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        for path in self.tables():
+            os.unlink(path)
+        self.anchor.close()
+
+
+def join(one, other, one_addresses, other_addresses):
+    """A cable between two hosts: devices "wire" with these addresses (with prefix length)."""
+    one.must("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire",
+             "netns", str(other.anchor.pid))
+    for host, addresses in ((one, one_addresses), (other, other_addresses)):
+        host.add_addresses(*addresses, device="wire")
+        host.must("ip", "link", "set", "wire", "up")
+
+
+def eventually(holds, limit=LIMIT):
+    """Waits until holds() is true, for what the kernel or another process does in its own time."""
+    deadline = time.monotonic() + limit
+    while not (result := holds()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return result
