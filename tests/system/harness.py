@@ -272,6 +272,10 @@ class Host:
 
     # The end.
 
+    def remove_tables(self):
+        for path in self.tables():
+            os.unlink(path)
+
     def inhabitants(self):
         """Processes of this namespace but the anchor: what tests started, and their children."""
         found = []
@@ -291,8 +295,7 @@ class Host:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
-        for path in self.tables():
-            os.unlink(path)
+        self.remove_tables()
         self.anchor.close()
 
 

@@ -38,7 +38,7 @@ BAD = [
     ("balance", "Rotate", "Rotate", "rotate, random, hash, pack"),
     ("rules", "127.0.0.1", "127.0.0.1", "DEST=ADDRS"),
     ("rules", "=127.0.0.1", '""', "ADDRESS"),
-    ("rules", "127.0.0.1=", '""', "addresses"),
+    ("rules", "127.0.0.1=", "127.0.0.1=", "addresses"),
     ("rules", "127.0.0.1=127.0.0.2@0", '"0"', "1-65535"),
     ("rules", "127.0.0.1=127.0.0.2@", '""', "1-65535"),
     ("rules", "127.0.0.1=skip;127.0.0.2=nowhere", "nowhere", "addresses"),
@@ -85,9 +85,16 @@ def expect_one_line(err, name, part, accepted):
 
 
 @pytest.fixture(scope="module")
-def shared_host():
+def one_host():
     with harness.contextlib.closing(harness.Host()) as made:
         yield made
+
+
+@pytest.fixture
+def shared_host(one_host):
+    """One host for all that only start a program; a table that a test has made goes with it."""
+    yield one_host
+    one_host.remove_tables()
 
 
 @each_bad

@@ -18,7 +18,7 @@ TO, PORT, OTHER_PORT = "127.0.0.1", 8001, 8002
 def served(host):
     """A host whose loopback has a few addresses of both families, with servers on them."""
     host.add_addresses("10.1.1.1", "10.1.1.2", "10.1.1.3", *(f"fd00::{i:x}" for i in range(1, 16)))
-    host.sink(*(f"{address} {port}" for address in ("0.0.0.0", "::") for port in (PORT, OTHER_PORT)))
+    host.sink(f":: {PORT}", f":: {OTHER_PORT}")
     return host
 
 

@@ -1,0 +1,463 @@
+/*
+ * Table files: made whole, found again, and refused with a reason when they are not what
+ * a table has to be. Each test has a table of its own and leaves none behind.
+ */
+#include "fixture.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct netns ns;
+static struct fault fault;
+static char name[32], path[TABLE_PATH_MAX];
+static struct table t;
+
+static void setup(void)
+{
+	cr_assert_eq(netns_current(&ns), 0);
+	snprintf(name, sizeof name, "unit-%d", (int)getpid());
+	table_path(path, name, geteuid(), &ns);
+}
+
+static void teardown(void)
+{
+	if (unlink(path) < 0 && errno == EISDIR)
+		rmdir(path);
+}
+
+TestSuite(table, .init = setup, .fini = teardown);
+
+static int attach(struct table *table)
+{
+	return table_attach(table, name, TABLE_SIZE_MIN, &ns, &fault);
+}
+
+/* A refusal: the error, and one line that names the file and says @why. */
+static void expect_refusal(int error, const char *why)
+{
+	fault.text[0] = '\0';
+	cr_expect_eq(attach(&t), error);
+	cr_expect_not_null(strstr(fault.text, path), "%s", fault.text);
+	cr_expect_not_null(strstr(fault.text, why), "%s", fault.text);
+	cr_expect_null(strchr(fault.text, '\n'), "%s", fault.text);
+}
+
+/* A good table file, open for spoiling. */
+static int good_file(void)
+{
+	int fd;
+
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	table_detach(&t);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	return fd;
+}
+
+static void spoil(size_t offset, const void *bytes, size_t length)
+{
+	int fd = good_file();
+
+	cr_assert_eq(pwrite(fd, bytes, length, (off_t)offset), (ssize_t)length);
+	close(fd);
+}
+
+Test(table, is_made_whole_and_private_to_the_user)
+{
+	struct stat st;
+
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	cr_assert_eq(lstat(path, &st), 0);
+	cr_expect_eq(st.st_mode, S_IFREG | 0600);
+	cr_expect_eq(st.st_uid, geteuid());
+	cr_expect_eq(st.st_nlink, 1);
+	cr_expect_eq((uint64_t)st.st_size, TABLE_SIZE_MIN);
+	cr_expect_geq((uint64_t)st.st_blocks * 512, TABLE_SIZE_MIN, "all of it is allocated");
+	cr_expect_eq(t.size, TABLE_SIZE_MIN);
+	cr_expect_eq(t.header->identity.magic, TUPLEBIND_TABLE_MAGIC);
+	cr_expect_eq(t.header->identity.netns, ns.inode);
+	cr_expect_eq(t.header->identity.slab_offset + t.slab_count * sizeof *t.slabs, t.size);
+}
+
+Test(table, a_size_is_cut_to_whole_slabs)
+{
+	cr_assert_eq(table_attach(&t, name, TABLE_SIZE_MIN + 100, &ns, &fault), 0);
+	cr_expect_eq(t.size, TABLE_SIZE_MIN);
+}
+
+Test(table, the_second_sees_what_the_first_has_claimed)
+{
+	struct tuplebind_lane lane = fixture_lane(1);
+	struct table second;
+	claim c, again;
+
+	cr_assert_eq(attach(&t), 0);
+	cr_assert_eq(claim_take_port(&t, &lane, 5555, &c), 0);
+	/* Who comes second takes the size that is there. */
+	cr_assert_eq(table_attach(&second, name, 2 * TABLE_SIZE_MIN, &ns, &fault), 0);
+	cr_expect_eq(second.size, TABLE_SIZE_MIN);
+	cr_expect_eq(claim_take_port(&second, &lane, 5555, &again), -EADDRNOTAVAIL);
+	cr_expect_eq(claim_port(&second, c), 5555);
+	cr_expect(claim_give_back(&second, c));
+	cr_expect_eq(claim_take_port(&t, &lane, 5555, &again), 0);
+	table_detach(&second);
+}
+
+Test(table, two_tables_have_keys_of_their_own)
+{
+	struct table second;
+
+	cr_assert_eq(attach(&t), 0);
+	unlink(path);
+	cr_assert_eq(attach(&second), 0);
+	cr_expect_arr_neq(&t.key, &second.key, sizeof t.key);
+	cr_expect_arr_neq(&t.permutation, &second.permutation, sizeof t.permutation);
+}
+
+Test(table, counters_add_up_over_stripes)
+{
+	cr_assert_eq(attach(&t), 0);
+	table_count(&t, TUPLEBIND_BOUND);
+	t.stripe = &t.header->stripes[(t.stripe - t.header->stripes + 1) % TUPLEBIND_STRIPES];
+	table_count(&t, TUPLEBIND_BOUND);
+	table_count(&t, TUPLEBIND_FULL);
+	cr_expect_eq(table_counter(&t, TUPLEBIND_BOUND), 2);
+	cr_expect_eq(table_counter(&t, TUPLEBIND_FULL), 1);
+	cr_expect_eq(table_counter(&t, TUPLEBIND_LATE), 0);
+}
+
+Test(table, any_umask_gives_the_same_mode)
+{
+	static const mode_t masks[] = {0, 022, 077, 0177, 0777};
+
+	for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+		mode_t before = umask(masks[i]);
+		struct stat st = {.st_mode = 0};
+
+		cr_expect_eq(attach(&t), 0, "umask %03o: %s", masks[i], fault.text);
+		cr_expect_eq(stat(path, &st), 0);
+		cr_expect_eq(st.st_mode & 07777, 0600, "umask %03o", masks[i]);
+		unlink(path);
+		umask(before);
+	}
+}
+
+Test(table, nothing_else_is_left_in_the_directory)
+{
+	DIR *directory;
+	unsigned ours = 0;
+
+	cr_assert_eq(attach(&t), 0);
+	directory = opendir(TABLE_DIRECTORY);
+	cr_assert_not_null(directory);
+	for (struct dirent *e; (e = readdir(directory)) != NULL;)
+		ours += strncmp(e->d_name, strrchr(path, '/') + 1, strlen(strrchr(path, '/') + 1)) == 0;
+	closedir(directory);
+	cr_expect_eq(ours, 1);
+}
+
+Test(table, what_a_dead_maker_of_the_same_id_left_is_no_hindrance)
+{
+	char fresh[TABLE_PATH_MAX + 16];
+
+	snprintf(fresh, sizeof fresh, "%s.new.%d", path, (int)getpid());
+	close(open(fresh, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	cr_expect_eq(attach(&t), 0, "%s", fault.text);
+	cr_expect_neq(access(fresh, F_OK), 0);
+}
+
+Test(table, of_many_makers_all_get_the_same)
+{
+	uint64_t *keys = fixture_shared(16 * sizeof *keys);
+
+	for (int i = 0; i < 16; i++) {
+		if (fork() == 0) {
+			if (attach(&t) == 0)
+				keys[i] = t.key.words[0];
+			_exit(0);
+		}
+	}
+	while (wait(NULL) > 0)
+		;
+	cr_expect_neq(keys[0], 0);
+	for (int i = 1; i < 16; i++)
+		cr_expect_eq(keys[i], keys[0]);
+}
+
+Test(table, symbolic_link)
+{
+	cr_assert_eq(symlink("/dev/null", path), 0);
+	expect_refusal(-ELOOP, "symbolic link");
+}
+
+Test(table, dangling_symbolic_link)
+{
+	cr_assert_eq(symlink("nowhere", path), 0);
+	expect_refusal(-ELOOP, "symbolic link");
+}
+
+Test(table, directory)
+{
+	cr_assert_eq(mkdir(path, 0700), 0);
+	expect_refusal(-EISDIR, "directory");
+}
+
+Test(table, fifo_does_not_hang)
+{
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	expect_refusal(-EINVAL, "regular file");
+}
+
+Test(table, wrong_modes)
+{
+	static const mode_t modes[] = {0644, 0660, 0606, 0700, 0601, 01600, 04600};
+
+	close(good_file());
+	for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+		struct stat st;
+
+		cr_assert_eq(chmod(path, modes[i]), 0);
+		expect_refusal(-EPERM, "0600");
+		cr_expect_eq(stat(path, &st), 0);
+		cr_expect_eq(st.st_mode & 07777, modes[i], "it is left as it was");
+	}
+}
+
+Test(table, another_owner)
+{
+	if (geteuid() != 0)
+		cr_skip_test("only root can give a file away");
+	close(good_file());
+	cr_assert_eq(chown(path, 65534, (gid_t)-1), 0);
+	expect_refusal(-EPERM, "another user");
+}
+
+Test(table, short_files)
+{
+	static const off_t lengths[] = {0, 1, sizeof(struct tuplebind_identity) - 1};
+	int fd = good_file();
+
+	for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+		cr_assert_eq(ftruncate(fd, lengths[i]), 0);
+		expect_refusal(-EINVAL, "short");
+	}
+	close(fd);
+}
+
+Test(table, files_cut_behind_the_identity)
+{
+	static const off_t lengths[] = {sizeof(struct tuplebind_identity), 4096,
+		sizeof(struct tuplebind_header), TABLE_SIZE_MIN - 1, TABLE_SIZE_MIN + 1};
+
+	for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+		int fd = good_file();
+
+		cr_assert_eq(ftruncate(fd, lengths[i]), 0);
+		expect_refusal(-EINVAL, "size");
+		close(fd);
+		unlink(path);
+	}
+}
+
+/* Header and file agree, on a size that no table has. */
+Test(table, sizes_out_of_bounds)
+{
+	static const uint64_t sizes[] = {sizeof(struct tuplebind_header), TABLE_SIZE_MIN - 128,
+		TABLE_SIZE_MAX + 128};
+
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		int fd = good_file();
+
+		cr_assert_eq(pwrite(fd, &sizes[i], 8, offsetof(struct tuplebind_identity, size)), 8);
+		/* A hole: no memory is taken. */
+		cr_assert_eq(ftruncate(fd, (off_t)sizes[i]), 0);
+		expect_refusal(-EINVAL, "size");
+		close(fd);
+		unlink(path);
+	}
+}
+
+Test(table, wrong_magic)
+{
+	spoil(offsetof(struct tuplebind_identity, magic), "x", 1);
+	expect_refusal(-EINVAL, "not a tuple table");
+}
+
+Test(table, wrong_version)
+{
+	spoil(offsetof(struct tuplebind_identity, version), &(uint32_t){2}, 4);
+	expect_refusal(-EPROTO, "version");
+}
+
+Test(table, wrong_slab_offset)
+{
+	static const uint32_t offsets[] = {0, 1, sizeof(struct tuplebind_header) - 4096, UINT32_MAX};
+
+	for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+		spoil(offsetof(struct tuplebind_identity, slab_offset), &offsets[i], 4);
+		expect_refusal(-EPROTO, "version");
+		unlink(path);
+	}
+}
+
+Test(table, header_lies_about_the_size)
+{
+	static const uint64_t sizes[] = {0, TABLE_SIZE_MIN - 128, TABLE_SIZE_MIN + 128, UINT64_MAX};
+
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		spoil(offsetof(struct tuplebind_identity, size), &sizes[i], 8);
+		expect_refusal(-EINVAL, "size");
+		unlink(path);
+	}
+}
+
+/* SIGXFSZ is at its default here: raised, it would end the test. */
+Test(table, file_size_limit)
+{
+	struct rlimit limit = {.rlim_cur = TABLE_SIZE_MIN - 1, .rlim_max = RLIM_INFINITY};
+
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	expect_refusal(-EFBIG, "ulimit -f");
+	cr_expect_neq(access(path, F_OK), 0, "nothing is left");
+	limit.rlim_cur = TABLE_SIZE_MIN;
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	cr_expect_eq(attach(&t), 0, "%s", fault.text);
+}
+
+/* Writing through the mapping is no growth: a limit set later does no harm. */
+Test(table, file_size_limit_on_a_table_that_is_there)
+{
+	struct rlimit limit = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
+	struct tuplebind_lane lane = fixture_lane(1);
+	claim c;
+
+	close(good_file());
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	cr_expect_eq(claim_take_port(&t, &lane, 80, &c), 0);
+}
+
+Test(table, no_room)
+{
+	fault.text[0] = '\0';
+	/* No machine of these days has that much shared memory to give. */
+	cr_expect_lt(table_attach(&t, name, UINT64_C(1) << 50, &ns, &fault), 0);
+	cr_expect_not_null(strstr(fault.text, path), "%s", fault.text);
+	cr_expect_neq(access(path, F_OK), 0, "nothing is left");
+}
+
+Test(table, one_of_an_earlier_namespace_is_replaced)
+{
+	struct tuplebind_lane lane = fixture_lane(1);
+	struct table old;
+	claim c;
+
+	ns.cookie = 1111;
+	cr_assert_eq(attach(&old), 0);
+	cr_assert_eq(claim_take_port(&old, &lane, 5555, &c), 0);
+	ns.cookie = 2222;
+	cr_assert_eq(attach(&t), 0);
+	cr_expect_eq(fixture_claims(&t), 0);
+	cr_expect_eq(t.header->identity.netns_cookie, 2222);
+	cr_expect_eq(claim_take_port(&t, &lane, 5555, &c), 0);
+	cr_expect_eq(fixture_claims(&old), 1, "who still has the old one is not disturbed");
+}
+
+Test(table, a_kernel_without_cookies_takes_what_is_there)
+{
+	struct table old;
+
+	ns.cookie = 1111;
+	cr_assert_eq(attach(&old), 0);
+	ns.cookie = 0;
+	cr_assert_eq(attach(&t), 0);
+	cr_expect_arr_eq(&t.key, &old.key, sizeof t.key);
+}
+
+Test(table, private_one_is_shared_with_children_only)
+{
+	struct tuplebind_lane lane = fixture_lane(1);
+	struct table other;
+	int status;
+	claim c;
+	pid_t child;
+
+	cr_assert_eq(table_attach(&t, TABLE_PRIVATE, TABLE_SIZE_MIN, &ns, &fault), 0);
+	cr_assert_eq(table_attach(&other, TABLE_PRIVATE, TABLE_SIZE_MIN, &ns, &fault), 0);
+	child = fork();
+	if (child == 0)
+		_exit(claim_take_port(&t, &lane, 80, &c) == 0 ? 0 : 1);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_expect_eq(status, 0);
+	cr_expect_eq(claim_take_port(&t, &lane, 80, &c), -EADDRNOTAVAIL);
+	cr_expect_eq(claim_take_port(&other, &lane, 80, &c), 0);
+	table_path(path, TABLE_PRIVATE, geteuid(), &ns);
+	cr_expect_neq(access(path, F_OK), 0, "it is no file");
+}
+
+Test(table, readers_see_and_cannot_write)
+{
+	struct tuplebind_lane lane = fixture_lane(1);
+	struct table reader;
+	claim c;
+
+	cr_expect_eq(table_attach_reader(&reader, path, &fault), -ENOENT);
+	cr_assert_eq(attach(&t), 0);
+	cr_assert_eq(claim_take_port(&t, &lane, 5555, &c), 0);
+	cr_assert_eq(table_attach_reader(&reader, path, &fault), 0);
+	cr_expect_eq(fixture_claims(&reader), 1);
+	cr_expect_eq(reader.slab_count, t.slab_count);
+	/* The kernel refuses what the program must not be able to do either. */
+	cr_expect_neq(mprotect(reader.header, 4096, PROT_READ | PROT_WRITE), 0);
+	table_detach(&reader);
+	chmod(path, 0644);
+	cr_expect_eq(table_attach_reader(&reader, path, &fault), -EPERM);
+}
+
+Test(table, paths)
+{
+	struct netns other = {.inode = 4026531840};
+	char text[TABLE_PATH_MAX];
+
+	table_path(text, NULL, 1000, &other);
+	cr_expect_str_eq(text, "/dev/shm/tuplebind.1000.4026531840");
+	table_path(text, "mine", 0, &other);
+	cr_expect_str_eq(text, "/dev/shm/tuplebind.0.4026531840.mine");
+}
+
+Test(table, longest_path_fits)
+{
+	struct netns other = {.inode = UINT64_MAX};
+	char text[TABLE_PATH_MAX], longest[TABLE_NAME_MAX + 1];
+
+	memset(longest, 'x', TABLE_NAME_MAX);
+	longest[TABLE_NAME_MAX] = '\0';
+	table_path(text, longest, UINT32_MAX, &other);
+	cr_expect_str_eq(strrchr(text, '.') + 1, longest);
+}
+
+Test(table, names)
+{
+	static const char *const good[] = {"a", "A-Z_0.9", "unit-1", "private", "a..b", "-"};
+	static const char *const bad[] = {"", ".", "..", ".hidden", "a/b", "../x", "a b", "a\n", "\xc3\xa4",
+		"a:b", "a%s"};
+	char longest[TABLE_NAME_MAX + 2];
+
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+		cr_expect(table_name_valid(good[i]), "\"%s\"", good[i]);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		cr_expect_not(table_name_valid(bad[i]), "\"%s\"", bad[i]);
+	memset(longest, 'x', sizeof longest);
+	longest[TABLE_NAME_MAX + 1] = '\0';
+	cr_expect_not(table_name_valid(longest));
+	longest[TABLE_NAME_MAX] = '\0';
+	cr_expect(table_name_valid(longest));
+}
