@@ -130,6 +130,7 @@ struct tuplebind_identity {
 	uint64_t netns;	       /* inode of the network namespace */
 	uint64_t netns_cookie; /* SO_NETNS_COOKIE, 0 where the kernel has none */
 	uint64_t created;      /* seconds since the epoch */
+	uint64_t seal;	       /* hash of hash_key and rounds, keyed by hash_key */
 };
 
 struct tuplebind_header {
@@ -139,7 +140,7 @@ struct tuplebind_header {
 	_Atomic uint64_t strays;     /* counts events that may have left claims without a holder */
 	_Atomic uint32_t processes_used; /* entries of processes that were ever in use */
 	uint32_t reserved;
-	uint8_t unused[2048 - 48 - 16 - 24];
+	uint8_t unused[2048 - 56 - 16 - 24];
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
 	uint8_t unused_too[2048];

@@ -13,7 +13,7 @@
 
 /* Why an item was not accepted: one line, no newline. */
 struct fault {
-	char text[256];
+	char text[400];
 };
 
 /* Writes the fault as printf would and returns -EINVAL. */

@@ -33,11 +33,15 @@ unsigned portset_count(const struct portset *s)
 	return count;
 }
 
+#define PORTS_FORM "accepted: auto, or ports (1-65535) and ranges like 20000-40000, separated by commas"
+
 int portset_parse(struct portset *s, const char *list, struct fault *f)
 {
 	char item[32];
 	int got;
 
+	if (list[0] == '\0')
+		return fault_set(f, "no port given; " PORTS_FORM);
 	while ((got = parse_next(&list, ',', item, sizeof item)) != 0) {
 		char *dash = strchr(item, '-');
 		uint64_t first, last;
@@ -49,9 +53,9 @@ int portset_parse(struct portset *s, const char *list, struct fault *f)
 		if (dash != NULL)
 			*dash = '-';
 		if (bad)
-			return fault_set(f, "\"%s\" is not a port or a range of ports (1-65535)", item);
+			return fault_set(f, "\"%s\" is not a port; " PORTS_FORM, item);
 		if (first > last)
-			return fault_set(f, "\"%s\" ends before it begins", item);
+			return fault_set(f, "\"%s\" ends before it begins; " PORTS_FORM, item);
 		portset_add_range(s, (uint16_t)first, (uint16_t)last);
 	}
 	return 0;

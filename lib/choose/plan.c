@@ -2,6 +2,7 @@
 
 #include "kernel/sysctl.h"
 
+#include <bsd/string.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,30 +74,42 @@ static int add_skip(struct plan *p, const char *list, struct fault *f)
 	return 0;
 }
 
-/* "DEST=ADDRS[@PORTS]" or "DEST=skip". */
-static int add_one_rule(struct plan *p, char *item, const char *general_ports, struct fault *f)
+/* What follows the '=' of a rule: "ADDRS[@PORTS]" or "skip". */
+static int set_rule(struct plan *p, struct rule *r, const char *what, const char *general_ports,
+	struct fault *f)
 {
-	struct rule *r = add_rule(p);
-	char *equals = strchr(item, '=');
+	char addrs[2048];
+	const char *at = strchr(what, '@');
 
-	if (r == NULL)
-		return out_of_memory(f);
-	if (equals == NULL)
-		return fault_set(f, "\"%.80s\" has no =; a rule is DEST=ADDRS[@PORTS] or DEST=skip", item);
-	*equals = '\0';
-	if (dest_parse(item, &r->dest, f) < 0)
-		return -EINVAL;
-	char *addrs = equals + 1;
-	if (strcmp(addrs, "skip") == 0) {
+	if (strcmp(what, "skip") == 0) {
 		r->skip = true;
 		return 0;
 	}
-	char *at = strchr(addrs, '@');
-	if (at != NULL)
-		*at = '\0';
+	strlcpy(addrs, what, at ? (size_t)(at - what) + 1 : sizeof addrs);
 	if (pool_parse(addrs, &r->pool, f) < 0)
 		return -EINVAL;
 	return ports_for(p, at ? at + 1 : general_ports, &r->ports, f);
+}
+
+/* "DEST=ADDRS[@PORTS]" or "DEST=skip". */
+static int add_one_rule(struct plan *p, const char *item, const char *general_ports, struct fault *f)
+{
+	struct rule *r = add_rule(p);
+	const char *equals = strchr(item, '=');
+	struct fault inner = {.text = ""};
+	char destination[128];
+
+	if (r == NULL)
+		return out_of_memory(f);
+	if (equals == NULL || equals - item >= (long)sizeof destination)
+		return fault_set(f, "\"%.80s\" has no = behind a destination; accepted: DEST=ADDRS[@PORTS] or DEST=skip", item);
+	strlcpy(destination, item, (size_t)(equals - item) + 1);
+	int error = dest_parse(destination, &r->dest, &inner);
+	if (error == 0)
+		error = set_rule(p, r, equals + 1, general_ports, &inner);
+	if (error < 0)
+		fault_set(f, "in \"%.80s\": %s", item, inner.text);
+	return error;
 }
 
 static int add_rules(struct plan *p, const char *list, const char *general_ports, struct fault *f)
@@ -147,7 +160,7 @@ int plan_make(struct plan *p, const struct config *c, struct fault *f)
 	if (error == 0)
 		error = add_general_rule(p, c, &variable, &inner);
 	if (error < 0) {
-		fault_set(f, "%s: %.200s", variable, inner.text);
+		fault_set(f, "%s: %.360s", variable, inner.text);
 		return error;
 	}
 	return 0;

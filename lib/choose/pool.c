@@ -55,7 +55,7 @@ static int add_first_last(struct pool *p, const char *item, struct fault *f)
 	if (addr_parse(copy, &first) < 0 || addr_parse(dash + 1, &last) < 0)
 		return -ENOENT;
 	if (addr_is_v4(&first) != addr_is_v4(&last) || addr_number(&first) > addr_number(&last))
-		return fault_set(f, "\"%s\" does not go from a lower to a higher address of one family",
+		return fault_set(f, "\"%.80s\" does not go from a lower to a higher address of one family",
 			item);
 	return add_range(p, &first, addr_number(&last) - addr_number(&first) + 1, f);
 }
@@ -76,7 +76,7 @@ static int add_scoped(struct pool *p, const char *item, struct fault *f)
 		return -ENOENT;
 	a.scope = if_nametoindex(percent + 1);
 	if (a.scope == 0)
-		return fault_set(f, "\"%s\": there is no interface %s", item, percent + 1);
+		return fault_set(f, "\"%.80s\": there is no interface %s", item, percent + 1);
 	return add_range(p, &a, 1, f);
 }
 
@@ -87,7 +87,7 @@ static int add_interface(struct pool *p, const char *name, struct fault *f)
 	int error = 0;
 
 	if (if_nametoindex(name) == 0)
-		return fault_set(f, "\"%s\" is neither an address nor an interface here; " POOL_FORM, name);
+		return fault_set(f, "\"%.60s\" is neither an address nor an interface here; " POOL_FORM, name);
 	if (getifaddrs(&list) < 0)
 		return fault_set(f, "\"%s\": %s", name, strerror(errno));
 	for (struct ifaddrs *i = list; i != NULL && error == 0; i = i->ifa_next) {
@@ -133,7 +133,7 @@ int pool_parse(const char *list, struct pool *p, struct fault *f)
 		return 0;
 	while (error == 0 && (got = parse_next(&list, ',', item, sizeof item)) != 0) {
 		if (got < 0 || item[0] == '\0')
-			error = fault_set(f, "\"%s\" is not an address; " POOL_FORM, item);
+			error = fault_set(f, "\"%.60s\" is not an address; " POOL_FORM, item);
 		else
 			error = add_item(p, item, f);
 	}

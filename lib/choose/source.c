@@ -6,7 +6,6 @@
 #include <errno.h>
 
 #include <string.h>
-#include <time.h>
 
 #define ROUTE_SECONDS 1
 #define ASIDE_SECONDS 5
@@ -21,15 +20,6 @@ void source_start(struct source_memory *m)
 	random_bytes(&m->key, sizeof m->key);
 	random_bytes(&turn, sizeof turn);
 	atomic_store_explicit(&m->turn, turn, memory_order_relaxed);
-}
-
-static uint64_t now_seconds(void)
-{
-	struct timespec now;
-
-	/* The coarse clock is read without a system call, and a tick is precise enough. */
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec;
 }
 
 static uint64_t hash_addr(const struct source_memory *m, const struct addr *a)
@@ -91,7 +81,7 @@ static bool automatic_source(struct source_memory *m, const struct addr *faddr, 
 {
 	struct source_route *r = route_of(m, faddr);
 	struct route_copy copy;
-	uint64_t now = now_seconds();
+	uint64_t now = aside_now();
 	bool known = route_read(r, &copy) && addr_equal(&copy.faddr, faddr);
 
 	if (known && now < copy.expiry) {
@@ -112,23 +102,6 @@ static bool automatic_source(struct source_memory *m, const struct addr *faddr, 
 	copy.expiry = now + ROUTE_SECONDS;
 	route_write(r, copy.sequence, &copy);
 	return true;
-}
-
-static bool is_aside(struct source_memory *m, const struct addr *a)
-{
-	uint64_t hash = hash_addr(m, a);
-	uint64_t entry = atomic_load_explicit(&m->aside[hash % SOURCE_ASIDE], memory_order_relaxed);
-
-	return entry >> 32 == hash >> 32 && now_seconds() < (uint32_t)entry;
-}
-
-static void set_aside(struct source_memory *m, const struct addr *a)
-{
-	uint64_t hash = hash_addr(m, a);
-
-	atomic_store_explicit(&m->aside[hash % SOURCE_ASIDE],
-		(hash >> 32) << 32 | (uint32_t)(now_seconds() + ASIDE_SECONDS),
-		memory_order_relaxed);
 }
 
 void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
@@ -173,7 +146,7 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr)
 			return automatic_source(w->memory, &w->faddr, laddr);
 		*laddr = pool_at(w->pool, &w->faddr, w->next);
 		w->next = w->next + 1 == w->count ? 0 : w->next + 1;
-		if (!is_aside(w->memory, laddr))
+		if (!aside_has(&w->memory->aside, hash_addr(w->memory, laddr)))
 			return true;
 	}
 	return false;
@@ -182,7 +155,7 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr)
 void source_walk_failed(struct source_walk *w, const struct addr *laddr)
 {
 	if (!w->automatic) {
-		set_aside(w->memory, laddr);
+		aside_put(&w->memory->aside, hash_addr(w->memory, laddr), ASIDE_SECONDS);
 		return;
 	}
 	/* The remembered route is wrong: ask again next time. */

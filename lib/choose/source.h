@@ -9,11 +9,11 @@
  */
 #pragma once
 
+#include "base/aside.h"
 #include "base/hash.h"
 #include "choose/plan.h"
 
 #define SOURCE_ROUTES 1024 /* destinations remembered */
-#define SOURCE_ASIDE  1024 /* addresses set aside */
 
 /*
  * A remembered route, read and written under a sequence number that is odd while it is
@@ -30,7 +30,7 @@ struct source_memory {
 	struct hash_key key;
 	_Atomic uint64_t turn; /* where rotate and random go on */
 	struct source_route routes[SOURCE_ROUTES];
-	_Atomic uint64_t aside[SOURCE_ASIDE]; /* upper half: of the address's hash, lower: second until */
+	struct aside aside; /* addresses that could not be bound */
 };
 
 /* Keys the memory and gives it a turn of its own: at start, and in a forked child. */

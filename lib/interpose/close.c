@@ -8,17 +8,12 @@
 #include <linux/close_range.h>
 #include <unistd.h>
 
-int next_close(int fd)
-{
-	return NEXT(int(int), "close")(fd);
-}
-
 EXPORT int close(int fd)
 {
 	if (!library_active() || !book_has(fd) || !book_usable())
-		return next_close(fd);
+		return next()->close(fd);
 	struct record *r = book_remove(fd);
-	int result = next_close(fd);
+	int result = next()->close(fd);
 	int saved = errno;
 	/* Whatever close() says, on Linux the descriptor is gone. */
 	book_settle(&library.table, r);
@@ -28,17 +23,14 @@ EXPORT int close(int fd)
 
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
-	int (*next)(unsigned, unsigned, int) =
-		NEXT(int(unsigned, unsigned, int), "close_range");
-
-	if (next == NULL) {
+	if (next()->close_range == NULL) {
 		errno = ENOSYS; /* a libc older than the call */
 		return -1;
 	}
 	if (!library_active() || first > last || (flags & ~CLOSE_RANGE_UNSHARE) || !book_usable())
-		return next(first, last, flags);
+		return next()->close_range(first, last, flags);
 	struct record *list = book_remove_range(first, last);
-	int result = next(first, last, flags);
+	int result = next()->close_range(first, last, flags);
 	int saved = errno;
 	book_settle_all(&library.table, list);
 	errno = saved;
@@ -47,14 +39,13 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 
 EXPORT void closefrom(int first)
 {
-	void (*next)(int) = NEXT(void(int), "closefrom");
 	struct record *list = NULL;
 	bool keep = library_active() && book_usable();
 
 	if (keep)
 		list = book_remove_range(first < 0 ? 0 : (unsigned)first, BOOK_DESCRIPTORS - 1);
-	if (next != NULL)
-		next(first);
+	if (next()->closefrom != NULL)
+		next()->closefrom(first);
 	if (keep)
 		book_settle_all(&library.table, list);
 }

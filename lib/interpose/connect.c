@@ -22,11 +22,6 @@
 #include <string.h>
 #include <unistd.h>
 
-int next_connect(int fd, const struct sockaddr *to, socklen_t length)
-{
-	return NEXT(int(int, const struct sockaddr *, socklen_t), "connect")(fd, to, length);
-}
-
 /* One connect(), from beginning to end. */
 struct attempt {
 	int fd;
@@ -56,6 +51,8 @@ struct attempt {
 #define REAP_LONGEST UINT64_C(200000000) /* ns */
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
+
+#define TIMEWAIT_SECONDS 60 /* TCP_TIMEWAIT_LEN of the kernel */
 
 /* What came of trying one tuple. */
 enum tried {
@@ -111,7 +108,7 @@ static int connect_with_claim(struct attempt *a)
 
 	book_set_claim(a->record, a->claim);
 	pthread_cleanup_push(landed, a->flight);
-	error = next_connect(a->fd, a->to, a->length) < 0 ? errno : 0;
+	error = next()->connect(a->fd, a->to, a->length) < 0 ? errno : 0;
 	pthread_cleanup_pop(0);
 	return error;
 }
@@ -232,14 +229,23 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 	error = connect_with_claim(a);
 	if (timewait && keeps_tuple(error))
 		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
+	/* A peer without TCP timestamps: the others of the lane need not be tried for a while. */
+	if (timewait && error == EADDRNOTAVAIL)
+		aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
 	return finish(a, error, TUPLEBIND_EXPLICIT);
+}
+
+static bool timewait_reusable(const struct attempt *a)
+{
+	return !aside_has(&library.timewait_refused, a->lane_hash);
 }
 
 static enum tried try_explicit(struct attempt *a)
 {
 	int state = diag_tuple(&a->lane, a->lport);
 
-	if (state == DIAG_HELD || state == DIAG_ORPHAN) {
+	if (state == DIAG_HELD || state == DIAG_ORPHAN ||
+		(state == DIAG_TIMEWAIT && !timewait_reusable(a))) {
 		keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	}
@@ -282,7 +288,7 @@ static enum tried try_late(struct attempt *a, bool new_address)
 	 * In TIME_WAIT it can be had by explicit bind, which reuses it at once (KERNEL: as long as
 	 * TCP timestamps are on). A NO_PORT bind has left no port, so this is allowed.
 	 */
-	if (diag_tuple(&a->lane, a->lport) == DIAG_TIMEWAIT)
+	if (timewait_reusable(a) && diag_tuple(&a->lane, a->lport) == DIAG_TIMEWAIT)
 		return bind_and_connect(a, true);
 	keep_for_stranger(a);
 	return TRIED_NEXT_PORT;
@@ -362,7 +368,7 @@ static int leave_to_kernel(struct attempt *a)
 			sock_bind(a->fd, a->family, &any, 0);
 	}
 	table_count(&library.table, TUPLEBIND_PASSED);
-	return next_connect(a->fd, a->to, a->length);
+	return next()->connect(a->fd, a->to, a->length);
 }
 
 static int no_tuple_left(struct attempt *a)
@@ -524,7 +530,7 @@ static int choose_and_connect(struct attempt *a)
  */
 static int connect_again(struct attempt *a)
 {
-	int result = next_connect(a->fd, a->to, a->length);
+	int result = next()->connect(a->fd, a->to, a->length);
 	int error = result < 0 ? errno : 0;
 
 	if (!keeps_tuple(error)) {
@@ -545,7 +551,7 @@ static int connect_bound(struct attempt *a)
 	take_off(a);
 	if (claim_take_port(&library.table, &a->lane, a->lport, &a->claim) < 0) {
 		flight_end(a->flight);
-		return next_connect(a->fd, a->to, a->length);
+		return next()->connect(a->fd, a->to, a->length);
 	}
 	flight_carry(a->flight, a->lane_hash, a->claim);
 	int error = connect_with_claim(a);
@@ -558,7 +564,7 @@ static int connect_bound(struct attempt *a)
 /* connect() to AF_UNSPEC takes a socket off its tuple. */
 static int disconnect(struct attempt *a)
 {
-	int result = next_connect(a->fd, a->to, a->length);
+	int result = next()->connect(a->fd, a->to, a->length);
 
 	if (result == 0 && a->record != NULL) {
 		book_give_back(&library.table, a->record);
@@ -629,13 +635,15 @@ static bool resolve_any(struct attempt *a)
 static int pass(const struct attempt *a)
 {
 	table_count(&library.table, TUPLEBIND_PASSED);
-	return next_connect(a->fd, a->to, a->length);
+	return next()->connect(a->fd, a->to, a->length);
 }
 
 static int take_over(struct attempt *a)
 {
 	bool bound;
 
+	if (!library_table_sound())
+		return next()->connect(a->fd, a->to, a->length);
 	a->rule = plan_rule(&library.plan, &a->faddr, a->fport);
 	if (a->rule->skip || !destination_served(a) || !unbound(a, &bound) ||
 		!netns_has_socket(&library.netns, a->fd))
@@ -656,12 +664,12 @@ EXPORT int connect(int fd, const struct sockaddr *to, socklen_t length)
 	int saved = errno, result;
 
 	if (!library_active() || to == NULL || length < sizeof(sa_family_t) || !book_usable())
-		return next_connect(fd, to, length);
+		return next()->connect(fd, to, length);
 	a.record = book_find(fd, &a.family);
 	if (to->sa_family == AF_UNSPEC)
 		return disconnect(&a);
 	if (!addr_from_sockaddr(to, length, &a.faddr, &a.fport) || !is_ours(&a))
-		return next_connect(fd, to, length);
+		return next()->connect(fd, to, length);
 	if (a.record != NULL &&
 		atomic_load_explicit(&a.record->claim, memory_order_acquire) != CLAIM_NONE)
 		result = connect_again(&a);

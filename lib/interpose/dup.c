@@ -26,24 +26,22 @@ static int duplicated(int from, int to)
 
 EXPORT int dup(int fd)
 {
-	return duplicated(fd, NEXT(int(int), "dup")(fd));
+	return duplicated(fd, next()->dup(fd));
 }
 
 EXPORT int dup2(int from, int to)
 {
-	return duplicated(from, NEXT(int(int, int), "dup2")(from, to));
+	return duplicated(from, next()->dup2(from, to));
 }
 
 EXPORT int dup3(int from, int to, int flags)
 {
-	return duplicated(from, NEXT(int(int, int, int), "dup3")(from, to, flags));
+	return duplicated(from, next()->dup3(from, to, flags));
 }
 
-typedef int fcntl_function(int, int, ...);
-
-static int with_fcntl(fcntl_function *next, int fd, int command, void *argument)
+static int with_fcntl(int (*call)(int, int, ...), int fd, int command, void *argument)
 {
-	int result = next(fd, command, argument);
+	int result = call(fd, command, argument);
 
 	return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? duplicated(fd, result) : result;
 }
@@ -56,7 +54,7 @@ EXPORT int fcntl(int fd, int command, ...)
 	va_start(arguments, command);
 	void *argument = va_arg(arguments, void *);
 	va_end(arguments);
-	return with_fcntl(NEXT(fcntl_function, "fcntl"), fd, command, argument);
+	return with_fcntl(next()->fcntl, fd, command, argument);
 }
 
 EXPORT int fcntl64(int fd, int command, ...)
@@ -66,5 +64,5 @@ EXPORT int fcntl64(int fd, int command, ...)
 	va_start(arguments, command);
 	void *argument = va_arg(arguments, void *);
 	va_end(arguments);
-	return with_fcntl(NEXT(fcntl_function, "fcntl64"), fd, command, argument);
+	return with_fcntl(next()->fcntl64, fd, command, argument);
 }

@@ -10,16 +10,14 @@
 
 EXPORT pid_t _Fork(void)
 {
-	pid_t (*next)(void) = NEXT(pid_t(void), "_Fork");
-
-	if (next == NULL) {
+	if (next()->fork_ == NULL) {
 		errno = ENOSYS; /* a libc older than the call */
 		return -1;
 	}
 	if (!library_active() || !book_usable())
-		return next();
+		return next()->fork_();
 	book_forked();
-	pid_t child = next();
+	pid_t child = next()->fork_();
 	int saved = errno;
 	if (child == 0)
 		library_start_child();

@@ -1,6 +1,5 @@
 #include "interpose/library.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -11,15 +10,15 @@
 
 struct library library;
 
-void *next_find(const char *name, void *_Atomic *found)
+bool library_table_sound(void)
 {
-	void *next = atomic_load_explicit(found, memory_order_relaxed);
-
-	if (next == NULL) {
-		next = dlsym(RTLD_NEXT, name);
-		atomic_store_explicit(found, next, memory_order_relaxed);
-	}
-	return next;
+	if (table_intact(&library.table))
+		return true;
+	if (atomic_exchange_explicit(&library.active, 0, memory_order_relaxed))
+		log_line(LOG_WARN,
+			"the table is unusable: some process has written over it; the kernel chooses "
+			"from now on; remove the file in " TABLE_DIRECTORY " and start the programs anew");
+	return false;
 }
 
 static void before_fork(void)
@@ -75,6 +74,7 @@ __attribute__((constructor)) static void start(void)
 	struct fault fault = {.text = ""};
 	int saved = errno;
 
+	next();
 	/* With other rights than its caller's, a program takes no orders from its environment. */
 	if (getauxval(AT_SECURE))
 		return;

@@ -18,7 +18,7 @@ static int family_served(int family, int type, int protocol)
 
 EXPORT int socket(int family, int type, int protocol)
 {
-	int fd = NEXT(int(int, int, int), "socket")(family, type, protocol);
+	int fd = next()->socket(family, type, protocol);
 
 	if (fd < 0 || !library_active())
 		return fd;

@@ -58,6 +58,27 @@ static void take_mapping(struct table *t, void *memory, size_t size)
 	memcpy(&t->key, t->header->hash_key, sizeof t->key);
 	memcpy(&t->permutation, t->header->rounds, sizeof t->permutation);
 	t->stripe = &t->header->stripes[(uint64_t)getpid() % TUPLEBIND_STRIPES];
+	t->identity = t->header->identity;
+}
+
+/* What binds the order of ports and the places of slabs to the file: all processes must agree on them. */
+static uint64_t seal_of(const struct hash_key *key, const struct permutation *p)
+{
+	uint64_t words[sizeof *p / sizeof(uint64_t)];
+
+	memcpy(words, p, sizeof words);
+	return hash_words(key, words, sizeof words / sizeof *words);
+}
+
+bool table_intact(const struct table *t)
+{
+	const volatile uint64_t *now = (const volatile uint64_t *)&t->header->identity;
+	uint64_t was[sizeof t->identity / sizeof(uint64_t)], different = 0;
+
+	memcpy(was, &t->identity, sizeof was);
+	for (size_t i = 0; i < sizeof was / sizeof *was; i++)
+		different |= was[i] ^ now[i];
+	return different == 0;
 }
 
 static void fill_header(struct tuplebind_header *h, uint64_t size, const struct netns *ns)
@@ -73,6 +94,7 @@ static void fill_header(struct tuplebind_header *h, uint64_t size, const struct 
 	};
 	random_bytes(h->hash_key, sizeof h->hash_key);
 	random_bytes(h->rounds, sizeof h->rounds);
+	h->identity.seal = seal_of((struct hash_key *)h->hash_key, (struct permutation *)h->rounds);
 }
 
 /*

@@ -36,6 +36,7 @@ struct table {
 	struct hash_key key;
 	struct permutation permutation;
 	struct tuplebind_stripe *stripe; /* this process's counters */
+	struct tuplebind_identity identity; /* as it was when attached */
 };
 
 /*
@@ -64,6 +65,9 @@ int table_attach(struct table *t, const char *name, uint64_t size, const struct 
  * *t then faults) or writable. Returns 0 or a negative errno with the fault told.
  */
 int table_open(struct table *t, const char *path, bool writable, struct fault *f);
+
+/* False when the table's identity has been written over since it was attached. One cache line. */
+bool table_intact(const struct table *t);
 
 void table_detach(struct table *t);
 

@@ -1,11 +1,13 @@
 #include "fixture.h"
 
-#include "base/random.h"
+#include "base/addr.h"
 #include "choose/config.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,6 +130,37 @@ void *fixture_shared(size_t size)
 
 	fixture_need(memory != MAP_FAILED, "no shared memory");
 	return memory;
+}
+
+static void local_of(int fd, uint8_t address[16], uint16_t *port)
+{
+	struct sockaddr_in in;
+	socklen_t length = sizeof in;
+	struct addr a;
+
+	fixture_need(getsockname(fd, (struct sockaddr *)&in, &length) == 0, "getsockname");
+	fixture_need(addr_from_sockaddr((struct sockaddr *)&in, length, &a, port), "its address");
+	memcpy(address, a.bytes, sizeof a.bytes);
+}
+
+void fixture_connect(struct fixture_connection *c)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t length = sizeof in;
+
+	memset(&c->lane, 0, sizeof c->lane);
+	c->lane.protocol = IPPROTO_TCP;
+	c->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	c->client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fixture_need(bind(c->listener, (struct sockaddr *)&in, sizeof in) == 0 &&
+			     listen(c->listener, 1) == 0 &&
+			     getsockname(c->listener, (struct sockaddr *)&in, &length) == 0 &&
+			     connect(c->client, (struct sockaddr *)&in, length) == 0,
+		"a connection over loopback");
+	c->server = accept(c->listener, NULL, NULL);
+	fixture_need(c->server >= 0, "accept");
+	local_of(c->client, c->lane.laddr, &c->lport);
+	local_of(c->listener, c->lane.faddr, &c->lane.fport);
 }
 
 uint64_t fixture_random(uint64_t *state)

@@ -47,6 +47,17 @@ unsigned fixture_slabs(const struct table *t, struct slab_key key, enum tuplebin
 /* Memory that forked children share with the test, all zero. */
 void *fixture_shared(size_t size);
 
+/*
+ * A TCP connection over loopback, as the lane and the port that its client has.
+ */
+struct fixture_connection {
+	int listener, client, server;
+	struct tuplebind_lane lane;
+	uint16_t lport;
+};
+
+void fixture_connect(struct fixture_connection *c);
+
 /* Repeatable pseudo-random numbers. */
 uint64_t fixture_random(uint64_t *state);
 

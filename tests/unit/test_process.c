@@ -1,5 +1,6 @@
 /*
- * The list of attached processes, and the claims they have in flight.
+ * The list of attached processes: who is in it, who lives, and that every death that may
+ * have left claims behind is noticed.
  */
 #include "fixture.h"
 #include "table/process.h"
@@ -30,11 +31,13 @@ TestSuite(process, .init = setup);
 /* Writes an entry as process @pid of pid namespace @home would have. */
 static struct tuplebind_process *write_entry(unsigned index, uint32_t pid, uint64_t home)
 {
-	struct tuplebind_process *entry = &t.header->processes[index % TUPLEBIND_PROCESSES];
+	struct tuplebind_process *entry = &t.header->processes[index];
 
 	atomic_store(&entry->pid, pid);
 	atomic_store(&entry->pid_namespace, home);
 	atomic_store(&entry->start, process_start_time((pid_t)pid));
+	if (atomic_load(&t.header->processes_used) <= index)
+		atomic_store(&t.header->processes_used, index + 1);
 	return entry;
 }
 
@@ -45,6 +48,18 @@ static unsigned entries_of(uint32_t pid)
 	for (unsigned i = 0; i < TUPLEBIND_PROCESSES; i++)
 		count += atomic_load(&t.header->processes[i].pid) == pid;
 	return count;
+}
+
+/* A child that has ended and whom nobody has waited for yet. */
+static pid_t zombie(void)
+{
+	siginfo_t info;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	cr_assert_eq(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+	return child;
 }
 
 Test(process, enters_under_its_name)
@@ -65,31 +80,35 @@ Test(process, enters_under_its_name)
 
 Test(process, leaves)
 {
+	uint64_t before = process_strays(&t);
+
 	process_enter(&t, &self);
-	process_leave(&self);
+	cr_expect_eq(process_strays(&t), before);
+	process_leave(&t, &self);
 	cr_expect_null(self.entry);
 	cr_expect_eq(entries_of((uint32_t)getpid()), 0);
-	process_leave(&self);
+	cr_expect_gt(process_strays(&t), before, "what it still held has no holder");
+	process_leave(&t, &self);
 }
 
 Test(process, finds_its_entry_again_after_exec)
 {
 	struct tuplebind_process *before;
+	uint64_t strays;
 
 	process_enter(&t, &self);
 	before = self.entry;
-	process_flight(&self, 77);
-	self.entry = NULL;
+	strays = process_strays(&t);
 	process_enter(&t, &self);
 	cr_expect_eq(self.entry, before);
 	cr_expect_eq(entries_of((uint32_t)getpid()), 1);
-	cr_expect_eq(atomic_load(&before->flights[0]), 0, "what was in flight is not any more");
+	cr_expect_gt(process_strays(&t), strays, "the program before it may have held some");
 }
 
 /* The first place was somebody else's at the first time, and is free at the second. */
 Test(process, finds_its_entry_again_though_a_better_place_is_free_now)
 {
-	struct tuplebind_process *before, *first = write_entry((unsigned)getpid(), 1, namespace);
+	struct tuplebind_process *before, *first = write_entry(0, 1, namespace);
 
 	process_enter(&t, &self);
 	before = self.entry;
@@ -102,25 +121,23 @@ Test(process, finds_its_entry_again_though_a_better_place_is_free_now)
 
 Test(process, takes_over_the_entry_of_a_dead_one)
 {
-	struct tuplebind_process *first =
-		write_entry((unsigned)getpid(), fixture_dead_pid(), namespace);
+	struct tuplebind_process *first = write_entry(0, fixture_dead_pid(), namespace);
+	uint64_t before = atomic_load(&t.header->strays);
 
-	atomic_store(&first->flights[3], 99);
 	process_enter(&t, &self);
 	cr_expect_eq(self.entry, first);
-	cr_expect_eq(atomic_load(&first->flights[3]), 0);
+	cr_expect_gt(atomic_load(&t.header->strays), before);
 }
 
 Test(process, leaves_the_living_and_those_it_cannot_know_alone)
 {
-	unsigned place = (unsigned)getpid();
-
-	write_entry(place, 1, namespace);
-	write_entry(place + 1, fixture_dead_pid(), namespace + 1);
-	write_entry(place + 2, (uint32_t)getpid(), namespace + 1);
-	write_entry(place + 3, UINT32_MAX, namespace);
+	write_entry(0, 1, namespace);
+	write_entry(1, fixture_dead_pid(), namespace + 1);
+	write_entry(2, (uint32_t)getpid(), namespace + 1);
+	write_entry(3, UINT32_MAX, namespace);
 	process_enter(&t, &self);
-	cr_expect_eq(self.entry, &t.header->processes[(place + 4) % TUPLEBIND_PROCESSES]);
+	cr_expect_eq(self.entry, &t.header->processes[4]);
+	cr_expect_eq(atomic_load(&t.header->processes_used), 5);
 }
 
 Test(process, a_full_list_is_done_without)
@@ -129,26 +146,66 @@ Test(process, a_full_list_is_done_without)
 		write_entry(i, 1, namespace);
 	process_enter(&t, &self);
 	cr_expect_null(self.entry);
-	cr_expect_null(process_flight(&self, 1));
-	process_landed(NULL);
-	process_leave(&self);
+	process_leave(&t, &self);
 	cr_expect_eq(entries_of(1), TUPLEBIND_PROCESSES);
 }
 
-Test(process, flights)
+Test(process, a_count_of_entries_somebody_wrote_over)
 {
-	_Atomic uint64_t *places[TUPLEBIND_FLIGHTS];
-
+	atomic_store(&t.header->processes_used, UINT32_MAX);
+	process_strays(&t);
 	process_enter(&t, &self);
-	for (unsigned i = 0; i < TUPLEBIND_FLIGHTS; i++) {
-		places[i] = process_flight(&self, i + 1);
-		cr_assert_not_null(places[i]);
-		cr_expect_eq(atomic_load(places[i]), i + 1);
+	cr_expect_not_null(self.entry);
+}
+
+Test(process, many_enter_at_once_and_each_has_an_entry)
+{
+	unsigned used;
+
+	for (int i = 0; i < 20; i++) {
+		if (fork() == 0) {
+			process_enter(&t, &self);
+			_exit(self.entry == NULL || entries_of((uint32_t)getpid()) != 1);
+		}
 	}
-	cr_expect_null(process_flight(&self, 100), "there are no more places");
-	process_landed(places[5]);
-	cr_expect_eq(atomic_load(places[5]), 0);
-	cr_expect_eq(process_flight(&self, 100), places[5]);
+	for (int status; wait(&status) > 0;)
+		cr_expect_eq(status, 0);
+	used = atomic_load(&t.header->processes_used);
+	cr_expect_geq(used, 1);
+	cr_expect_leq(used, 20);
+}
+
+Test(process, the_killed_are_noticed_once)
+{
+	uint64_t before = process_strays(&t);
+
+	write_entry(0, fixture_dead_pid(), namespace);
+	write_entry(1, (uint32_t)getpid(), namespace);
+	cr_expect_eq(process_strays(&t), before + 1);
+	cr_expect_eq(process_strays(&t), before + 1);
+	cr_expect_eq(entries_of((uint32_t)getpid()), 1);
+}
+
+/* lives() knows that a zombie has let go of all it had; whoever is full must learn it too. */
+Test(process, the_killed_are_noticed_before_anybody_waited_for_them)
+{
+	uint64_t before = process_strays(&t);
+
+	write_entry(0, (uint32_t)zombie(), namespace);
+	cr_expect_gt(process_strays(&t), before);
+}
+
+Test(process, the_killed_are_noticed_wherever_they_stand)
+{
+	uint64_t before = process_strays(&t);
+
+	for (unsigned i = 0; i < 300; i++)
+		write_entry(i, 1, namespace);
+	write_entry(250, fixture_dead_pid(), namespace);
+	/* Sixty-four are looked at each time. */
+	for (int i = 0; i < 5; i++)
+		process_strays(&t);
+	cr_expect_eq(process_strays(&t), before + 1);
 }
 
 Test(process, who_lives)
@@ -164,6 +221,8 @@ Test(process, who_lives)
 	cr_expect_not(process_alive(entry));
 	atomic_store(&entry->pid_namespace, namespace + 1);
 	cr_expect(process_alive(entry), "of another pid namespace: cannot be known");
+	atomic_store(&entry->pid, 0);
+	cr_expect_not(process_alive(entry));
 }
 
 Test(process, ids_that_would_speak_to_others)
@@ -174,19 +233,28 @@ Test(process, ids_that_would_speak_to_others)
 	for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
 		atomic_store(&entry->pid, ids[i]);
 		cr_expect_not(process_alive(entry));
+		cr_expect_not(process_token_alive(ids[i]));
 	}
 }
 
-Test(process, a_process_that_waits_to_be_reaped_by_its_parent)
+Test(process, a_zombie_holds_nothing)
 {
-	siginfo_t info;
-	pid_t child = fork();
+	pid_t child = zombie();
 
-	if (child == 0)
-		_exit(0);
-	cr_assert_eq(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
-	cr_expect(process_alive(write_entry(0, (uint32_t)child, namespace)));
-	waitpid(child, NULL, 0);
+	cr_expect_not(process_alive(write_entry(0, (uint32_t)child, namespace)));
+	cr_expect_not(process_token_alive(process_token(child)));
+}
+
+Test(process, tokens)
+{
+	uint64_t token = process_token(getpid());
+
+	cr_expect_eq((uint32_t)token, (uint32_t)getpid());
+	cr_expect(process_token_alive(token));
+	cr_expect(process_token_alive((uint32_t)token), "its start was never known");
+	cr_expect_not(process_token_alive(token + (UINT64_C(1) << 32)), "another with the same id");
+	cr_expect_not(process_token_alive(0));
+	cr_expect_not(process_token_alive(process_token((pid_t)fixture_dead_pid())));
 }
 
 Test(process, start_times_order_as_the_starts)

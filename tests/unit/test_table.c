@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -409,17 +410,19 @@ Test(table, readers_see_and_cannot_write)
 	struct table reader;
 	claim c;
 
-	cr_expect_eq(table_attach_reader(&reader, path, &fault), -ENOENT);
+	cr_expect_eq(table_open(&reader, path, false, &fault), -ENOENT);
 	cr_assert_eq(attach(&t), 0);
 	cr_assert_eq(claim_take_port(&t, &lane, 5555, &c), 0);
-	cr_assert_eq(table_attach_reader(&reader, path, &fault), 0);
+	cr_assert_eq(table_open(&reader, path, false, &fault), 0);
 	cr_expect_eq(fixture_claims(&reader), 1);
 	cr_expect_eq(reader.slab_count, t.slab_count);
 	/* The kernel refuses what the program must not be able to do either. */
 	cr_expect_neq(mprotect(reader.header, 4096, PROT_READ | PROT_WRITE), 0);
 	table_detach(&reader);
+	cr_assert_eq(table_open(&reader, path, true, &fault), 0);
+	cr_expect(claim_give_back(&reader, c), "who opens it for writing may");
 	chmod(path, 0644);
-	cr_expect_eq(table_attach_reader(&reader, path, &fault), -EPERM);
+	cr_expect_eq(table_open(&reader, path, false, &fault), -EPERM);
 }
 
 Test(table, paths)

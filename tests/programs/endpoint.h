@@ -1,0 +1,50 @@
+/* An address and a port from the command line, and other small things of the test programs. */
+#pragma once
+
+#include <arpa/inet.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+struct endpoint {
+	struct sockaddr_storage address;
+	socklen_t length;
+};
+
+static inline struct endpoint endpoint_read(const char *address, const char *port)
+{
+	struct endpoint e = {.length = sizeof(struct sockaddr_in)};
+	struct sockaddr_in *in = (struct sockaddr_in *)&e.address;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&e.address;
+
+	in->sin_port = htons((uint16_t)atoi(port)); /* at the same place in both */
+	if (inet_pton(AF_INET, address, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+	} else if (inet_pton(AF_INET6, address, &in6->sin6_addr) == 1) {
+		in6->sin6_family = AF_INET6;
+		e.length = sizeof *in6;
+	} else {
+		fprintf(stderr, "%s is not an address\n", address);
+		exit(2);
+	}
+	return e;
+}
+
+/* Closing such a socket, or dying with it, resets the connection: nothing of it remains. */
+static inline void reset_at_close(int fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+static inline long clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000 + now.tv_nsec;
+}

@@ -1,0 +1,98 @@
+/*
+ * storm [--reset] MOST ADDRESS PORT [ADDRESS PORT]...: connects and closes at full speed, at random.
+ *
+ * Holds a random number of connections, up to MOST, to the destinations; how many it wants changes all
+ * the time. --reset: connections end by a reset, with the process too, so that the kernel keeps nothing of
+ * them. The first connect() that fails ends it with exit code 1, one that takes too long with SIGALRM.
+ *
+ * SIGTERM makes it stop where it is: it prints one JSON object (connects, held), keeps what it has
+ * and waits for stdin to end. A failure is printed likewise (connects, held, error).
+ */
+#include "endpoint.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#define MOST 16384
+#define DESTINATIONS 64
+#define HANG_SECONDS 20
+
+static volatile sig_atomic_t stop;
+static struct endpoint destinations[DESTINATIONS];
+static int destination_count, fds[MOST];
+static long connects, held;
+static bool reset;
+
+static void on_term(int signal_number)
+{
+	stop = 1;
+}
+
+static void tell(const char *error)
+{
+	printf("{\"connects\":%ld,\"held\":%ld,\"error\":\"%s\"}\n", connects, held, error);
+	fflush(stdout);
+}
+
+static void open_one(void)
+{
+	const struct endpoint *to = &destinations[random() % destination_count];
+	int fd = socket(to->address.ss_family, SOCK_STREAM, 0);
+
+	/* Set again each time: whatever hangs is found out. */
+	alarm(HANG_SECONDS);
+	if (reset)
+		reset_at_close(fd);
+	if (connect(fd, (const struct sockaddr *)&to->address, to->length) < 0) {
+		tell(strerrorname_np(errno));
+		exit(1);
+	}
+	fds[held++] = fd;
+	connects++;
+}
+
+static void close_one(void)
+{
+	long which = random() % held;
+	int fd = fds[which];
+
+	fds[which] = fds[--held];
+	if (random() % 2)
+		reset_at_close(fd);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	int first = 1;
+	char byte;
+
+	if (argc > first && strcmp(argv[first], "--reset") == 0) {
+		reset = true;
+		first++;
+	}
+	long most = argc > first ? atol(argv[first]) : 0, wanted = 0;
+	if (most < 1 || most > MOST || (argc - first) % 2 != 1 || argc - first < 3) {
+		fprintf(stderr, "usage: storm [--reset] MOST ADDRESS PORT [ADDRESS PORT]...\n");
+		return 2;
+	}
+	for (int i = first + 1; i < argc && destination_count < DESTINATIONS; i += 2)
+		destinations[destination_count++] = endpoint_read(argv[i], argv[i + 1]);
+	signal(SIGTERM, on_term);
+	srandom((unsigned)getpid());
+	while (!stop) {
+		if (random() % most == 0 || wanted == 0)
+			wanted = 1 + random() % most;
+		if (held < wanted)
+			open_one();
+		else
+			close_one();
+	}
+	alarm(0);
+	tell("none");
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+	return 0;
+}
