@@ -14,9 +14,9 @@
 #include <stdio.h>
 #include <uthash.h>
 
-#define EXIT_TUPLEBIND	  125
-#define EXIT_CANNOT_RUN	  126
-#define EXIT_NOT_FOUND	  127
+#define EXIT_TUPLEBIND	125
+#define EXIT_CANNOT_RUN 126
+#define EXIT_NOT_FOUND	127
 
 typedef int command_main(int argc, char **argv);
 

@@ -109,6 +109,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].main(argc - 1, argv + 1);
-	return command_fail("\"%s\" is not a subcommand; there are run, status and reap; see tuplebind --help",
+	return command_fail(
+		"\"%s\" is not a subcommand; there are run, status and reap; see tuplebind --help",
 		argv[1]);
 }

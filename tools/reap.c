@@ -19,7 +19,8 @@
 static const char help[] =
 	"usage: tuplebind reap\n"
 	"\n"
-	"Gives back the claims whose sockets the kernel no longer has, in all tables of this network\n"
+	"Gives back the claims whose sockets the kernel no longer has, in all tables of this "
+	"network\n"
 	"namespace that this user may write to. Connects go on meanwhile. Programs do the same by\n"
 	"themselves when a lane is full.\n";
 
@@ -29,7 +30,8 @@ struct seen {
 	uint64_t (*claims)[TUPLEBIND_SLAB_WORDS];
 };
 
-static void see(void *context, const struct tuplebind_lane *lane, uint16_t lport, enum diag_state state)
+static void see(
+	void *context, const struct tuplebind_lane *lane, uint16_t lport, enum diag_state state)
 {
 	struct seen *seen = context;
 	unsigned position = permutation_position(&seen->table->permutation, lport);
@@ -38,8 +40,8 @@ static void see(void *context, const struct tuplebind_lane *lane, uint16_t lport
 
 	if (state != DIAG_HELD)
 		return;
-	struct slab_key key = slab_key(seen->table, slab_lane_hash(seen->table, lane),
-		position / TUPLEBIND_SLAB_PORTS);
+	struct slab_key key = slab_key(
+		seen->table, slab_lane_hash(seen->table, lane), position / TUPLEBIND_SLAB_PORTS);
 	struct tuplebind_slab *slab = slab_find(seen->table, key, &tag);
 	if (slab != NULL)
 		seen->claims[slab - seen->table->slabs][bit / 64] |= UINT64_C(1) << (bit % 64);
@@ -126,7 +128,8 @@ int reap_main(int argc, char **argv)
 		return command_usage("reap", "\"%s\" is too much", argv[optind]);
 	int error = netns_current(&ns);
 	if (error < 0)
-		return command_fail("reap: cannot tell the network namespace: %s", strerror(-error));
+		return command_fail(
+			"reap: cannot tell the network namespace: %s", strerror(-error));
 	int count = command_tables("reap", &files);
 	if (count < 0)
 		return EXIT_TUPLEBIND;
@@ -140,6 +143,8 @@ int reap_main(int argc, char **argv)
 	}
 	free(files);
 	if (others > 0)
-		fprintf(stderr, "tuplebind: reap: %d tables of other network namespaces left alone\n", others);
+		fprintf(stderr,
+			"tuplebind: reap: %d tables of other network namespaces left alone\n",
+			others);
 	return status;
 }

@@ -25,10 +25,12 @@
 static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"\n"
-	"Starts PROGRAM with libtuplebind.so preloaded. Each option sets the variable TUPLEBIND_NAME\n"
+	"Starts PROGRAM with libtuplebind.so preloaded. Each option sets the variable "
+	"TUPLEBIND_NAME\n"
 	"of its name; what is not given stays as the environment has it.\n"
 	"\n"
-	"  --addrs LIST      local addresses: 10.0.0.5, 10.0.0.5-10.0.0.54, 10.0.0.0/28, eth0, auto\n"
+	"  --addrs LIST      local addresses: 10.0.0.5, 10.0.0.5-10.0.0.54, 10.0.0.0/28, eth0, "
+	"auto\n"
 	"  --ports LIST      local ports: 20000-40000,50000-60000 or auto\n"
 	"  --protocols LIST  tcp\n"
 	"  --balance HOW     rotate, random, hash, pack\n"
@@ -111,8 +113,9 @@ static int find_library(char path[static PATH_MAX])
 		if (realpath(candidate, path) != NULL && access(path, R_OK) == 0)
 			return 0;
 	}
-	return command_fail("run: libtuplebind.so is neither in %s%s nor in %s%s; build or install it",
-		self, places[0], self, places[1]);
+	return command_fail(
+		"run: libtuplebind.so is neither in %s%s nor in %s%s; build or install it", self,
+		places[0], self, places[1]);
 }
 
 /* Ours first, then what was to be preloaded anyway; the separators cannot be quoted. */
@@ -166,8 +169,7 @@ static bool is_static(int fd)
 	Elf64_Phdr program;
 
 	if (pread(fd, &head, sizeof head, 0) != sizeof head ||
-		memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
-		head.e_ident[EI_CLASS] != ELFCLASS64)
+		memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64)
 		return false;
 	for (unsigned i = 0; i < head.e_phnum; i++) {
 		if (pread(fd, &program, sizeof program,

@@ -89,7 +89,8 @@ static void summary_free(struct summary *s)
 {
 	struct lane_claims *l, *next;
 
-	HASH_ITER (hh, s->lanes, l, next) {
+	HASH_ITER(hh, s->lanes, l, next)
+	{
 		HASH_DEL(s->lanes, l);
 		free(l);
 	}
@@ -121,7 +122,8 @@ static void print_json(struct summary *s)
 	const char *separator = "";
 	char name[17];
 
-	printf("{\"name\":\"%s\",\"netns\":%llu,\"size\":%zu,\"lanes\":%llu,\"claims\":%llu,\"processes\":[",
+	printf("{\"name\":\"%s\",\"netns\":%llu,\"size\":%zu,\"lanes\":%llu,\"claims\":%llu,"
+	       "\"processes\":[",
 		s->name, (unsigned long long)s->table.header->identity.netns, s->table.size,
 		(unsigned long long)s->lane_count, (unsigned long long)s->claims);
 	FOR_EACH_PROCESS(s, p)
@@ -183,10 +185,12 @@ static void print_text(struct summary *s, uint64_t lanes_shown)
 	if (s->lanes != NULL && lanes_shown > 0)
 		printf("    claims  lane\n");
 	shown = 0;
-	for (struct lane_claims *l = s->lanes; l != NULL && shown < lanes_shown; l = l->hh.next, shown++)
+	for (struct lane_claims *l = s->lanes; l != NULL && shown < lanes_shown;
+		l = l->hh.next, shown++)
 		print_lane(l);
 	if (lanes_shown > 0 && s->lane_count > shown)
-		printf("            and %llu more lanes\n", (unsigned long long)(s->lane_count - shown));
+		printf("            and %llu more lanes\n",
+			(unsigned long long)(s->lane_count - shown));
 }
 
 static int show(const char *file, bool json, uint64_t lanes_shown, bool first)
@@ -238,7 +242,8 @@ int status_main(int argc, char **argv)
 			break;
 		case 'l':
 			if (parse_number(optarg, 0, 1000000, &lanes_shown) < 0)
-				return command_usage("status", "--lanes: \"%s\" is not a number (0-1000000)", optarg);
+				return command_usage("status",
+					"--lanes: \"%s\" is not a number (0-1000000)", optarg);
 			break;
 		case 'h':
 			return command_help(help);

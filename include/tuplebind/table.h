@@ -29,16 +29,16 @@
 #define TUPLEBIND_TABLE_MAGIC	UINT64_C(0x656c62616274706c)
 #define TUPLEBIND_TABLE_VERSION 1
 
-#define TUPLEBIND_SLAB_PORTS	512
-#define TUPLEBIND_SLAB_WORDS	(TUPLEBIND_SLAB_PORTS / 64)
-#define TUPLEBIND_LANE_SLABS	(65536 / TUPLEBIND_SLAB_PORTS)
+#define TUPLEBIND_SLAB_PORTS 512
+#define TUPLEBIND_SLAB_WORDS (TUPLEBIND_SLAB_PORTS / 64)
+#define TUPLEBIND_LANE_SLABS (65536 / TUPLEBIND_SLAB_PORTS)
 
 /*
  * A slab's tag, from the top: 54 bits of fingerprint, 8 bits of generation (counts,
  * modulo 256, the lanes the slab has belonged to), 2 bits of state.
  */
-#define TUPLEBIND_TAG_FINGERPRINT (~UINT64_C(0x3ff))
-#define TUPLEBIND_TAG_GENERATION  UINT64_C(0x3fc)
+#define TUPLEBIND_TAG_FINGERPRINT    (~UINT64_C(0x3ff))
+#define TUPLEBIND_TAG_GENERATION     UINT64_C(0x3fc)
 #define TUPLEBIND_TAG_ONE_GENERATION UINT64_C(0x4)
 
 enum tuplebind_slab_state {
@@ -135,9 +135,9 @@ struct tuplebind_identity {
 
 struct tuplebind_header {
 	struct tuplebind_identity identity;
-	uint8_t hash_key[16]; /* of the fingerprints (SipHash) */
-	_Atomic uint64_t reaper;     /* process id of who is reaping, above it the second it began */
-	_Atomic uint64_t strays;     /* counts events that may have left claims without a holder */
+	uint8_t hash_key[16];	 /* of the fingerprints (SipHash) */
+	_Atomic uint64_t reaper; /* process id of who is reaping, above it the second it began */
+	_Atomic uint64_t strays; /* counts events that may have left claims without a holder */
 	_Atomic uint32_t processes_used; /* entries of processes that were ever in use */
 	uint32_t reserved;
 	uint8_t unused[2048 - 56 - 16 - 24];

@@ -16,8 +16,8 @@ bool addr_is_any(const struct addr *a)
 {
 	static const uint8_t zero[16];
 
-	return addr_is_v4(a) ? memcmp(a->bytes + 12, zero, 4) == 0 :
-			       memcmp(a->bytes, zero, sizeof zero) == 0;
+	return addr_is_v4(a) ? memcmp(a->bytes + 12, zero, 4) == 0
+			     : memcmp(a->bytes, zero, sizeof zero) == 0;
 }
 
 bool addr_is_multicast(const struct addr *a)

@@ -33,7 +33,8 @@ unsigned portset_count(const struct portset *s)
 	return count;
 }
 
-#define PORTS_FORM "accepted: auto, or ports (1-65535) and ranges like 20000-40000, separated by commas"
+#define PORTS_FORM                                                                                 \
+	"accepted: auto, or ports (1-65535) and ranges like 20000-40000, separated by commas"
 
 int portset_parse(struct portset *s, const char *list, struct fault *f)
 {

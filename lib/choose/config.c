@@ -17,14 +17,15 @@ static const char *get(const char *name)
 	return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-static int get_word(
-	const char *name, const char *const words[], const char *accepted, int preset, int *out, struct fault *f)
+static int get_word(const char *name, const char *const words[], const char *accepted, int preset,
+	int *out, struct fault *f)
 {
 	const char *value = get(name);
 	int word = value == NULL ? preset : parse_word(value, words);
 
 	if (word < 0)
-		return fault_set(f, "%s: \"%.60s\" is not known; accepted: %s", name, value, accepted);
+		return fault_set(
+			f, "%s: \"%.60s\" is not known; accepted: %s", name, value, accepted);
 	*out = word;
 	return 0;
 }
@@ -47,13 +48,14 @@ static int get_table(struct config *c, struct fault *f)
 	c->table_size = TABLE_SIZE_DEFAULT;
 	if (c->table != NULL && !table_name_valid(c->table))
 		return fault_set(f,
-			"TUPLEBIND_TABLE: \"%.60s\" is not a table's name; accepted: private, or up to %d of "
+			"TUPLEBIND_TABLE: \"%.60s\" is not a table's name; accepted: private, or "
+			"up to %d of "
 			"A-Z a-z 0-9 _ - and dots, not beginning with a dot",
 			c->table, TABLE_NAME_MAX);
-	if (size != NULL &&
-		parse_size(size, TABLE_SIZE_MIN, TABLE_SIZE_MAX, &c->table_size) < 0)
+	if (size != NULL && parse_size(size, TABLE_SIZE_MIN, TABLE_SIZE_MAX, &c->table_size) < 0)
 		return fault_set(f,
-			"TUPLEBIND_TABLE_SIZE: \"%.60s\" is not a table's size; accepted: bytes from 256K to 16G, "
+			"TUPLEBIND_TABLE_SIZE: \"%.60s\" is not a table's size; accepted: bytes "
+			"from 256K to 16G, "
 			"like 8M",
 			size);
 	return 0;
@@ -65,7 +67,8 @@ static int get_protocols(struct fault *f)
 	const char *value = get("TUPLEBIND_PROTOCOLS");
 
 	if (value != NULL && strcmp(value, "tcp") != 0)
-		return fault_set(f, "TUPLEBIND_PROTOCOLS: \"%.60s\" is not taken over; accepted: tcp", value);
+		return fault_set(f,
+			"TUPLEBIND_PROTOCOLS: \"%.60s\" is not taken over; accepted: tcp", value);
 	return 0;
 }
 
@@ -94,13 +97,16 @@ int config_read(struct config *c, struct fault *f)
 		error = get_flag("TUPLEBIND_DISABLE", &c->disabled, f);
 	if (error < 0 || c->disabled)
 		return error;
-	if ((error = get_word("TUPLEBIND_LOG", levels, "off, error, warn, info, debug", LOG_WARN, &value, f)) < 0)
+	if ((error = get_word("TUPLEBIND_LOG", levels, "off, error, warn, info, debug", LOG_WARN,
+		     &value, f)) < 0)
 		return error;
 	c->log_level = (enum log_level)value;
-	if ((error = get_word("TUPLEBIND_BACKEND", backends, "auto, late, explicit", BACKEND_AUTO, &value, f)) < 0)
+	if ((error = get_word("TUPLEBIND_BACKEND", backends, "auto, late, explicit", BACKEND_AUTO,
+		     &value, f)) < 0)
 		return error;
 	c->backend = (enum backend)value;
-	if ((error = get_word("TUPLEBIND_BALANCE", balances, "rotate, random, hash, pack", BALANCE_ROTATE, &value, f)) < 0)
+	if ((error = get_word("TUPLEBIND_BALANCE", balances, "rotate, random, hash, pack",
+		     BALANCE_ROTATE, &value, f)) < 0)
 		return error;
 	c->balance = (enum balance)value;
 	if ((error = get_word("TUPLEBIND_FULL", fulls, "fail, kernel", FULL_FAIL, &value, f)) < 0)

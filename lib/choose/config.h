@@ -30,7 +30,8 @@ struct config {
 	const char *addrs, *ports, *rules, *skip;
 };
 
-/* All variables' names, without the TUPLEBIND_ prefix, in the order of the documentation; ends with NULL. */
+/* All variables' names, without the TUPLEBIND_ prefix, in the order of the documentation; ends with
+ * NULL. */
 extern const char *const config_names[];
 
 /*

@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define DEST_FORM "a destination is ADDRESS[/LENGTH][:PORT], IPv6 with a port as [ADDRESS/LENGTH]:PORT"
+#define DEST_FORM                                                                                  \
+	"a destination is ADDRESS[/LENGTH][:PORT], IPv6 with a port as [ADDRESS/LENGTH]:PORT"
 
 int dest_parse_prefix(const char *text, struct dest *d)
 {

@@ -12,8 +12,8 @@
 
 struct dest {
 	struct addr prefix;
-	unsigned bits;	/* of the sixteen-byte form */
-	uint16_t port;	/* 0: any */
+	unsigned bits; /* of the sixteen-byte form */
+	uint16_t port; /* 0: any */
 };
 
 /* Reads one DEST. Returns 0 or -EINVAL with the fault told. */

@@ -92,7 +92,8 @@ static int set_rule(struct plan *p, struct rule *r, const char *what, const char
 }
 
 /* "DEST=ADDRS[@PORTS]" or "DEST=skip". */
-static int add_one_rule(struct plan *p, const char *item, const char *general_ports, struct fault *f)
+static int add_one_rule(
+	struct plan *p, const char *item, const char *general_ports, struct fault *f)
 {
 	struct rule *r = add_rule(p);
 	const char *equals = strchr(item, '=');
@@ -102,7 +103,10 @@ static int add_one_rule(struct plan *p, const char *item, const char *general_po
 	if (r == NULL)
 		return out_of_memory(f);
 	if (equals == NULL || equals - item >= (long)sizeof destination)
-		return fault_set(f, "\"%.80s\" has no = behind a destination; accepted: DEST=ADDRS[@PORTS] or DEST=skip", item);
+		return fault_set(f,
+			"\"%.80s\" has no = behind a destination; accepted: DEST=ADDRS[@PORTS] or "
+			"DEST=skip",
+			item);
 	strlcpy(destination, item, (size_t)(equals - item) + 1);
 	int error = dest_parse(destination, &r->dest, &inner);
 	if (error == 0)
@@ -126,7 +130,8 @@ static int add_rules(struct plan *p, const char *list, const char *general_ports
 	return error;
 }
 
-static int add_general_rule(struct plan *p, const struct config *c, const char **variable, struct fault *f)
+static int add_general_rule(
+	struct plan *p, const struct config *c, const char **variable, struct fault *f)
 {
 	struct rule *r = add_rule(p);
 

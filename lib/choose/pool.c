@@ -9,14 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POOL_FORM                                                                                 \
-	"accepted: auto, or addresses, ranges (10.0.0.5-10.0.0.54), prefixes (10.0.0.0/28) and "  \
+#define POOL_FORM                                                                                  \
+	"accepted: auto, or addresses, ranges (10.0.0.5-10.0.0.54), prefixes (10.0.0.0/28) and "   \
 	"interface names, separated by commas"
 
 /* A prefix may have more addresses than can be counted; this many are enough. */
 #define COUNT_MAX (UINT64_C(1) << 62)
 
-static int add_range(struct pool *p, const struct addr *first, unsigned __int128 count, struct fault *f)
+static int add_range(
+	struct pool *p, const struct addr *first, unsigned __int128 count, struct fault *f)
 {
 	struct pool_range *more = reallocarray(p->ranges, p->range_count + 1, sizeof *more);
 
@@ -55,7 +56,8 @@ static int add_first_last(struct pool *p, const char *item, struct fault *f)
 	if (addr_parse(copy, &first) < 0 || addr_parse(dash + 1, &last) < 0)
 		return -ENOENT;
 	if (addr_is_v4(&first) != addr_is_v4(&last) || addr_number(&first) > addr_number(&last))
-		return fault_set(f, "\"%.80s\" does not go from a lower to a higher address of one family",
+		return fault_set(f,
+			"\"%.80s\" does not go from a lower to a higher address of one family",
 			item);
 	return add_range(p, &first, addr_number(&last) - addr_number(&first) + 1, f);
 }
@@ -87,7 +89,8 @@ static int add_interface(struct pool *p, const char *name, struct fault *f)
 	int error = 0;
 
 	if (if_nametoindex(name) == 0)
-		return fault_set(f, "\"%.60s\" is neither an address nor an interface here; " POOL_FORM, name);
+		return fault_set(f,
+			"\"%.60s\" is neither an address nor an interface here; " POOL_FORM, name);
 	if (getifaddrs(&list) < 0)
 		return fault_set(f, "\"%s\": %s", name, strerror(errno));
 	for (struct ifaddrs *i = list; i != NULL && error == 0; i = i->ifa_next) {
@@ -97,8 +100,8 @@ static int add_interface(struct pool *p, const char *name, struct fault *f)
 
 		if (strcmp(i->ifa_name, name) != 0 || i->ifa_addr == NULL)
 			continue;
-		length = i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) :
-							     sizeof(struct sockaddr_in6);
+		length = i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+							   : sizeof(struct sockaddr_in6);
 		if (addr_from_sockaddr(i->ifa_addr, length, &a, &port))
 			error = add_range(p, &a, 1, f);
 	}

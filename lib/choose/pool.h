@@ -16,14 +16,14 @@ struct pool_range {
 };
 
 struct pool {
-	unsigned range_count; /* 0: auto, the kernel's routing chooses */
+	unsigned range_count;	   /* 0: auto, the kernel's routing chooses */
 	struct pool_range *ranges; /* owned; pool_free() */
 };
 
 /*
  * Reads a comma-separated list of addresses, first-last ranges, CIDR prefixes and
- * interface names (all addresses the interface has now), or "auto". Takes memory. Returns 0, -EINVAL or -ENOMEM
- * with the fault told; pool_free() in any case.
+ * interface names (all addresses the interface has now), or "auto". Takes memory. Returns 0,
+ * -EINVAL or -ENOMEM with the fault told; pool_free() in any case.
  */
 int pool_parse(const char *list, struct pool *p, struct fault *f);
 

@@ -30,8 +30,9 @@ static struct {
 	struct chunk_of_entries *_Atomic entries[BOOK_DESCRIPTORS / CHUNK];
 	/* Duplicates share records, so there are never more of them than descriptors. */
 	struct chunk_of_records *_Atomic records[BOOK_DESCRIPTORS / CHUNK];
-	_Atomic uint32_t records_used;	  /* records ever taken */
-	_Atomic uint64_t records_unused; /* list: number + 1 of the first, and a count against ABA */
+	_Atomic uint32_t records_used; /* records ever taken */
+	_Atomic uint64_t
+		records_unused; /* list: number + 1 of the first, and a count against ABA */
 } book;
 
 void book_start(void)
@@ -71,8 +72,8 @@ static _Atomic uint64_t *entry_of(int fd, bool make)
 {
 	if (fd < 0 || fd >= (int)BOOK_DESCRIPTORS)
 		return NULL;
-	struct chunk_of_entries *chunk = chunk_at((void *_Atomic *)&book.entries[fd / CHUNK],
-		sizeof(struct chunk_of_entries), make);
+	struct chunk_of_entries *chunk = chunk_at(
+		(void *_Atomic *)&book.entries[fd / CHUNK], sizeof(struct chunk_of_entries), make);
 
 	return chunk == NULL ? NULL : &chunk->entries[fd % CHUNK];
 }
@@ -152,8 +153,7 @@ static struct record *leave(uint64_t entry)
 {
 	struct record *r = entry_record(entry);
 
-	if (r == NULL ||
-		atomic_fetch_sub_explicit(&r->descriptors, 1, memory_order_acq_rel) != 1)
+	if (r == NULL || atomic_fetch_sub_explicit(&r->descriptors, 1, memory_order_acq_rel) != 1)
 		return NULL;
 	return r;
 }
@@ -161,10 +161,12 @@ static struct record *leave(uint64_t entry)
 void book_note_socket(struct table *t, int fd, int family)
 {
 	_Atomic uint64_t *entry = entry_of(fd, family != 0);
-	uint64_t next = family == 0 ? 0 : entry_fresh(family, atomic_load_explicit(&book.forks,
-								      memory_order_relaxed));
+	uint64_t next = family == 0 ? 0
+				    : entry_fresh(family, atomic_load_explicit(&book.forks,
+								  memory_order_relaxed));
 
-	if (entry == NULL || (family == 0 && atomic_load_explicit(entry, memory_order_relaxed) == 0))
+	if (entry == NULL ||
+		(family == 0 && atomic_load_explicit(entry, memory_order_relaxed) == 0))
 		return;
 	struct record *r = leave(atomic_exchange_explicit(entry, next, memory_order_acq_rel));
 	if (r != NULL) {
@@ -202,12 +204,13 @@ struct record *book_record(int fd, int family)
 	atomic_store_explicit(&r->descriptors, 1, memory_order_relaxed);
 	atomic_store_explicit(&r->flags, seen_made ? 0 : RECORD_SHARED, memory_order_relaxed);
 	atomic_store_explicit(&r->forks,
-		seen_made ? (uint32_t)(seen >> 32) :
-			    atomic_load_explicit(&book.forks, memory_order_relaxed),
+		seen_made ? (uint32_t)(seen >> 32)
+			  : atomic_load_explicit(&book.forks, memory_order_relaxed),
 		memory_order_relaxed);
 	r->family = family;
-	if (!atomic_compare_exchange_strong_explicit(entry, &seen, (uint64_t)r->number << 2 | RECORD,
-		    memory_order_release, memory_order_acquire)) {
+	if (!atomic_compare_exchange_strong_explicit(entry, &seen,
+		    (uint64_t)r->number << 2 | RECORD, memory_order_release,
+		    memory_order_acquire)) {
 		/* Another thread was quicker with the same descriptor. */
 		put_record(r);
 		return entry_record(seen);

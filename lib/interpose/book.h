@@ -38,7 +38,7 @@ struct record {
 	_Atomic uint32_t next;	/* in the list of unused records */
 	int family;		/* AF_INET, AF_INET6; 0: not known */
 	uint32_t number;
-	struct record *after;	/* in a list for book_settle_all() */
+	struct record *after; /* in a list for book_settle_all() */
 };
 
 /* Starts the book, or goes on with the copy in a forked child. */

@@ -4,11 +4,11 @@
  *
  * The order of things: what is not ours to touch is left alone; then for each local
  * address and each stage of ports a claim is taken, the socket is given the tuple by late
- * or explicit bind, and the next connect() in the chain is called. Nothing is done to the socket before a claim
- * is had, so a connect() that finds no tuple free costs a look at the table. A tuple that the
- * kernel refuses stays claimed (somebody has it; reap finds out when that ends) and
- * the next one is tried. The claim is in the book before the kernel sees the tuple, so that
- * a thread cancelled in connect() leaks nothing.
+ * or explicit bind, and the next connect() in the chain is called. Nothing is done to the socket
+ * before a claim is had, so a connect() that finds no tuple free costs a look at the table. A tuple
+ * that the kernel refuses stays claimed (somebody has it; reap finds out when that ends) and the
+ * next one is tried. The claim is in the book before the kernel sees the tuple, so that a thread
+ * cancelled in connect() leaks nothing.
  */
 #include "interpose/library.h"
 
@@ -34,7 +34,7 @@ struct attempt {
 	bool address_given; /* the program bound an address, without a port */
 	struct addr laddr;
 	struct record *record;
-	bool touched; /* the socket was given options or an address by us */
+	bool touched;  /* the socket was given options or an address by us */
 	bool prepared; /* ... the options of late bind */
 	struct tuplebind_lane lane;
 	uint64_t lane_hash;
@@ -318,8 +318,8 @@ static int try_tuples(struct attempt *a)
 	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
 		for (;;) {
 			flight_carry(a->flight, a->lane_hash, CLAIM_NONE);
-			int got = claim_take(&library.table, &a->lane, &a->rule->ports->order, stage,
-				&library.walk, port_to_avoid(a), &a->claim, &a->lport);
+			int got = claim_take(&library.table, &a->lane, &a->rule->ports->order,
+				stage, &library.walk, port_to_avoid(a), &a->claim, &a->lport);
 
 			if (got < 0) {
 				table_full |= got == -ENOSPC;
@@ -333,8 +333,8 @@ static int try_tuples(struct attempt *a)
 				claim_give_back(&library.table, a->claim);
 				return TRIED_GIVE_UP;
 			}
-			enum tried tried = stage == STAGE_LATE ? try_late(a, new_address) :
-								 try_explicit(a);
+			enum tried tried =
+				stage == STAGE_LATE ? try_late(a, new_address) : try_explicit(a);
 			if (tried != TRIED_NEXT_PORT)
 				return tried;
 			new_address = false;
@@ -377,9 +377,10 @@ static int no_tuple_left(struct attempt *a)
 
 	table_count(&library.table, TUPLEBIND_FULL);
 	if (log_due(&said, LOG_WARN))
-		say(LOG_WARN, library.plan.when_full == FULL_KERNEL ?
-				"no tuple left, the kernel may try (said once a minute)" :
-				"no tuple left, failing with EADDRNOTAVAIL (said once a minute)",
+		say(LOG_WARN,
+			library.plan.when_full == FULL_KERNEL
+				? "no tuple left, the kernel may try (said once a minute)"
+				: "no tuple left, failing with EADDRNOTAVAIL (said once a minute)",
 			a, 0);
 	if (library.plan.when_full == FULL_KERNEL)
 		return leave_to_kernel(a);
@@ -393,7 +394,9 @@ static int table_is_full(struct attempt *a)
 
 	table_count(&library.table, TUPLEBIND_TABLE_FULL);
 	if (log_due(&said, LOG_WARN))
-		say(LOG_WARN, "table full, the kernel chooses; set a larger TUPLEBIND_TABLE_SIZE (said once a minute)",
+		say(LOG_WARN,
+			"table full, the kernel chooses; set a larger TUPLEBIND_TABLE_SIZE (said "
+			"once a minute)",
 			a, 0);
 	return leave_to_kernel(a);
 }

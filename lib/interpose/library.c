@@ -15,9 +15,10 @@ bool library_table_sound(void)
 	if (table_intact(&library.table))
 		return true;
 	if (atomic_exchange_explicit(&library.active, 0, memory_order_relaxed))
-		log_line(LOG_WARN,
-			"the table is unusable: some process has written over it; the kernel chooses "
-			"from now on; remove the file in " TABLE_DIRECTORY " and start the programs anew");
+		log_line(LOG_WARN, "the table is unusable: some process has written over it; the "
+				   "kernel chooses "
+				   "from now on; remove the file in " TABLE_DIRECTORY
+				   " and start the programs anew");
 	return false;
 }
 
@@ -52,7 +53,9 @@ static int prepare(const struct config *c, struct fault *f)
 		return error;
 	error = netns_current(&library.netns);
 	if (error < 0) {
-		fault_set(f, "cannot tell the network namespace: %s; /proc must be mounted before Linux 5.14",
+		fault_set(f,
+			"cannot tell the network namespace: %s; /proc must be mounted before Linux "
+			"5.14",
 			strerror(-error));
 		return error;
 	}
@@ -83,8 +86,9 @@ __attribute__((constructor)) static void start(void)
 		return;
 	int log_error = log_open(config.log_level, config.log_file);
 	if (error == 0 && log_error < 0)
-		error = fault_set(&fault, "TUPLEBIND_LOG_FILE: \"%.100s\" cannot be appended to: %s",
-			config.log_file, strerror(-log_error));
+		error = fault_set(&fault,
+			"TUPLEBIND_LOG_FILE: \"%.100s\" cannot be appended to: %s", config.log_file,
+			strerror(-log_error));
 	if (error == 0)
 		error = prepare(&config, &fault);
 	if (error < 0) {
@@ -92,8 +96,8 @@ __attribute__((constructor)) static void start(void)
 
 		text_clear(&line);
 		text_put(&line, fault.text);
-		text_put(&line, config.strict ? "; not started (TUPLEBIND_STRICT)" :
-						"; running without tuplebind");
+		text_put(&line, config.strict ? "; not started (TUPLEBIND_STRICT)"
+					      : "; running without tuplebind");
 		log_text(config.strict ? LOG_ERROR : LOG_WARN, &line);
 		if (config.strict)
 			_exit(EX_CONFIG);

@@ -38,8 +38,8 @@ static inline bool library_active(void)
 }
 
 /*
- * True while the table is what it was when it was attached. False: some process has written over it;
- * the library says so once and leaves everything to the kernel from then on.
+ * True while the table is what it was when it was attached. False: some process has written over
+ * it; the library says so once and leaves everything to the kernel from then on.
  */
 bool library_table_sound(void);
 

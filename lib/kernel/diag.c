@@ -94,8 +94,8 @@ int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport)
 	id->idiag_if = lane->scope;
 	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 
-	result = send_bytes(
-		fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
+	result =
+		send_bytes(fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
 	if (result == 0) {
 		/* The kernel answers within sendmsg(). */
 		long got = receive(fd, &reply, sizeof reply, MSG_DONTWAIT);
@@ -110,7 +110,8 @@ int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport)
 			result = error->error == -ENOENT ? DIAG_ABSENT : error->error;
 		} else {
 			const struct inet_diag_msg *m = NLMSG_DATA(&reply.head);
-			/* Where no connection matches, the kernel offers a listener of that port. */
+			/* Where no connection matches, the kernel offers a listener of that port.
+			 */
 			bool exact = m->id.idiag_dport == id->idiag_dport &&
 				     m->idiag_state != TCP_LISTEN;
 
@@ -159,8 +160,8 @@ static bool lane_of(const struct inet_diag_msg *m, int protocol, struct tuplebin
  * One family's dump. The filter is a two-step program: destination port >= fport, then
  * <= fport; a jump past the end refuses the socket.
  */
-static int dump_family(int fd, int family, int protocol, uint16_t fport, diag_visit *visit,
-	void *context)
+static int dump_family(
+	int fd, int family, int protocol, uint16_t fport, diag_visit *visit, void *context)
 {
 	struct request request = {
 		.head = {.nlmsg_type = SOCK_DIAG_BY_FAMILY,
@@ -172,7 +173,9 @@ static int dump_family(int fd, int family, int protocol, uint16_t fport, diag_vi
 	struct inet_diag_bc_op filter[4] = {
 		{.code = INET_DIAG_BC_D_GE, .yes = 2 * sizeof *filter, .no = sizeof filter + 4},
 		{.no = fport},
-		{.code = INET_DIAG_BC_D_LE, .yes = 2 * sizeof *filter, .no = 2 * sizeof *filter + 4},
+		{.code = INET_DIAG_BC_D_LE,
+			.yes = 2 * sizeof *filter,
+			.no = 2 * sizeof *filter + 4},
 		{.no = fport},
 	};
 	struct nlattr attribute = {
@@ -185,8 +188,7 @@ static int dump_family(int fd, int family, int protocol, uint16_t fport, diag_vi
 	static const size_t with_filter = 3, without = 1;
 	_Alignas(struct nlmsghdr) char buffer[32768];
 
-	request.head.nlmsg_len =
-		sizeof request + (fport ? sizeof attribute + sizeof filter : 0);
+	request.head.nlmsg_len = sizeof request + (fport ? sizeof attribute + sizeof filter : 0);
 	int error = send_bytes(fd, parts, fport ? with_filter : without);
 	if (error < 0)
 		return error;

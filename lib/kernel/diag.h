@@ -9,9 +9,9 @@
 
 /* What the kernel says of one tuple. */
 enum diag_state {
-	DIAG_ABSENT,  /* no socket has it */
-	DIAG_HELD,    /* a socket that some process still has open */
-	DIAG_ORPHAN,  /* closed by its process, the kernel is still finishing it */
+	DIAG_ABSENT, /* no socket has it */
+	DIAG_HELD,   /* a socket that some process still has open */
+	DIAG_ORPHAN, /* closed by its process, the kernel is still finishing it */
 	DIAG_TIMEWAIT,
 };
 
@@ -32,8 +32,8 @@ int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport);
 int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport);
 
 /* Called for each socket of a dump. */
-typedef void diag_visit(void *context, const struct tuplebind_lane *lane, uint16_t lport,
-	enum diag_state state);
+typedef void diag_visit(
+	void *context, const struct tuplebind_lane *lane, uint16_t lport, enum diag_state state);
 
 /*
  * Visits all sockets of @protocol (IPPROTO_TCP, IPPROTO_UDP) that have a foreign

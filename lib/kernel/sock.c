@@ -37,8 +37,7 @@ int sock_local(int fd, struct addr *a, uint16_t *port)
 
 	if (getsockname(fd, (struct sockaddr *)&storage, &length) < 0)
 		return -errno;
-	return addr_from_sockaddr((struct sockaddr *)&storage, length, a, port) ? 0 :
-										   -EAFNOSUPPORT;
+	return addr_from_sockaddr((struct sockaddr *)&storage, length, a, port) ? 0 : -EAFNOSUPPORT;
 }
 
 bool sock_routed_apart(int fd)

@@ -57,8 +57,8 @@ static _Atomic uint32_t *steps_of(struct claim_walk *w, uint64_t lane_hash)
 enum outcome { CLAIMED, NOTHING_FREE, SLAB_CHANGED };
 
 /* Sets one bit that nobody has set, of those in @wanted, and checks the slab after that. */
-static enum outcome claim_in_word(struct tuplebind_slab *slab, uint64_t tag, unsigned w,
-	uint64_t wanted, unsigned *bit)
+static enum outcome claim_in_word(
+	struct tuplebind_slab *slab, uint64_t tag, unsigned w, uint64_t wanted, unsigned *bit)
 {
 	uint64_t taken = atomic_load_explicit(&slab->claims[w], memory_order_relaxed);
 
@@ -166,9 +166,9 @@ static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, u
 			slab = slab_obtain(t, lane, key, number, &tag);
 		if (slab == NULL)
 			return -ENOSPC;
-		enum outcome outcome = may_have_free(slab, s->mask) ?
-					       claim_in_slab(slab, tag, s, &bit) :
-					       NOTHING_FREE;
+		enum outcome outcome = may_have_free(slab, s->mask)
+					       ? claim_in_slab(slab, tag, s, &bit)
+					       : NOTHING_FREE;
 		if (outcome == CLAIMED) {
 			*out = claim_make(t, slab, tag, bit);
 			return 0;
@@ -193,33 +193,34 @@ int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portor
 	/* RFC 6056, 3.3.4: offset = F(lane, secret), next = table[G(lane)]. */
 	uint64_t secret = atomic_load_explicit(&w->secret, memory_order_relaxed);
 	uint16_t offset = (uint16_t)hash_mix(lane_hash ^ secret);
-	uint16_t start = (uint16_t)(offset +
-				    atomic_fetch_add_explicit(steps, 1, memory_order_relaxed));
+	uint16_t start =
+		(uint16_t)(offset + atomic_fetch_add_explicit(steps, 1, memory_order_relaxed));
 
 	for (int lap = 0; lap < 3; lap++) {
 		bool moving = false;
 
-		/* The slab in which the walk starts is visited twice: its end first, its head last. */
+		/* The slab in which the walk starts is visited twice: its end first, its head last.
+		 */
 		for (unsigned visit = 0; visit <= TUPLEBIND_LANE_SLABS; visit++) {
 			unsigned first = start % TUPLEBIND_SLAB_PORTS;
-			unsigned number = (start / TUPLEBIND_SLAB_PORTS + visit) %
-					  TUPLEBIND_LANE_SLABS;
+			unsigned number =
+				(start / TUPLEBIND_SLAB_PORTS + visit) % TUPLEBIND_LANE_SLABS;
 			struct span s = {
 				.mask = portorder_mask(ports, stage, number),
 				.from = visit == 0 ? first : 0,
 				.to = visit == TUPLEBIND_LANE_SLABS ? first : TUPLEBIND_SLAB_PORTS,
-				.avoid = avoid != 0 && avoid_number == number ?
-						 (int)(avoid_position % TUPLEBIND_SLAB_PORTS) :
-						 -1,
+				.avoid = avoid != 0 && avoid_number == number
+						 ? (int)(avoid_position % TUPLEBIND_SLAB_PORTS)
+						 : -1,
 			};
 			int got = claim_in_number(t, lane, lane_hash, number, &s, out);
 
 			if (got == 0) {
-				uint16_t position = (uint16_t)(number * TUPLEBIND_SLAB_PORTS +
-							       claim_bit(*out));
+				uint16_t position =
+					(uint16_t)(number * TUPLEBIND_SLAB_PORTS + claim_bit(*out));
 				/* The next walk of this lane starts behind the port it got. */
-				atomic_fetch_add_explicit(steps, (uint16_t)(position - start),
-					memory_order_relaxed);
+				atomic_fetch_add_explicit(
+					steps, (uint16_t)(position - start), memory_order_relaxed);
 				*port = permutation_port(&t->permutation, position);
 				return 0;
 			}
@@ -233,16 +234,15 @@ int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portor
 	return result;
 }
 
-int claim_take_port(
-	struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out)
+int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out)
 {
 	static const _Atomic uint64_t all[TUPLEBIND_SLAB_WORDS] = {UINT64_MAX, UINT64_MAX,
 		UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
 	unsigned position = permutation_position(&t->permutation, port);
 	unsigned bit = position % TUPLEBIND_SLAB_PORTS;
 	struct span one = {.mask = all, .from = bit, .to = bit + 1, .avoid = -1};
-	int got = claim_in_number(t, lane, slab_lane_hash(t, lane),
-		position / TUPLEBIND_SLAB_PORTS, &one, out);
+	int got = claim_in_number(
+		t, lane, slab_lane_hash(t, lane), position / TUPLEBIND_SLAB_PORTS, &one, out);
 
 	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }
@@ -268,8 +268,8 @@ bool claim_give_back(struct table *t, claim c)
 		return false;
 	uint64_t mine = UINT64_C(1) << (claim_bit(c) % 64);
 	/* Release pairs with the acquire of whoever claims the bit or takes the slab over. */
-	return atomic_fetch_and_explicit(&slab->claims[claim_bit(c) / 64], ~mine,
-		       memory_order_release) &
+	return atomic_fetch_and_explicit(
+		       &slab->claims[claim_bit(c) / 64], ~mine, memory_order_release) &
 	       mine;
 }
 
@@ -289,6 +289,6 @@ uint16_t claim_port(const struct table *t, claim c)
 		return 0;
 	uint64_t number = atomic_load_explicit(&t->slabs[index].number, memory_order_relaxed) %
 			  TUPLEBIND_LANE_SLABS;
-	return permutation_port(&t->permutation,
-		(uint16_t)(number * TUPLEBIND_SLAB_PORTS + claim_bit(c)));
+	return permutation_port(
+		&t->permutation, (uint16_t)(number * TUPLEBIND_SLAB_PORTS + claim_bit(c)));
 }

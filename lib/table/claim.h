@@ -42,8 +42,7 @@ int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portor
 	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port);
 
 /* Claims one given port of @lane. Returns 0, -EADDRNOTAVAIL (taken) or -ENOSPC. */
-int claim_take_port(
-	struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out);
+int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out);
 
 /* Gives a claim back. False: it was not there any more. One atomic AND. */
 bool claim_give_back(struct table *t, claim c);

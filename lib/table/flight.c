@@ -22,8 +22,8 @@ struct tuplebind_flight *flight_begin(struct table *t, uint64_t token, uint64_t 
 			&t->header->flights[(place + (uint64_t)i) % TUPLEBIND_FLIGHTS];
 		uint64_t nobody = 0;
 
-		if (!atomic_compare_exchange_strong_explicit(&f->owner, &nobody, token,
-			    memory_order_acquire, memory_order_relaxed))
+		if (!atomic_compare_exchange_strong_explicit(
+			    &f->owner, &nobody, token, memory_order_acquire, memory_order_relaxed))
 			continue;
 		/* seq_cst: seen before the claim that follows. Pairs with flight_has(). */
 		atomic_store_explicit(&f->what, lane_mark(lane_hash), memory_order_seq_cst);
@@ -35,8 +35,8 @@ struct tuplebind_flight *flight_begin(struct table *t, uint64_t token, uint64_t 
 void flight_carry(struct tuplebind_flight *f, uint64_t lane_hash, claim c)
 {
 	if (f != NULL)
-		atomic_store_explicit(&f->what, c != CLAIM_NONE ? c : lane_mark(lane_hash),
-			memory_order_seq_cst);
+		atomic_store_explicit(
+			&f->what, c != CLAIM_NONE ? c : lane_mark(lane_hash), memory_order_seq_cst);
 }
 
 void flight_end(struct tuplebind_flight *f)

@@ -161,9 +161,9 @@ uint64_t process_strays(struct table *t)
 		struct tuplebind_process *entry = &t->header->processes[turn % used];
 		uint32_t pid = atomic_load_explicit(&entry->pid, memory_order_relaxed);
 
-		if (entry_gone(entry, home) && atomic_compare_exchange_strong_explicit(&entry->pid,
-						       &pid, 0, memory_order_relaxed,
-						       memory_order_relaxed))
+		if (entry_gone(entry, home) &&
+			atomic_compare_exchange_strong_explicit(
+				&entry->pid, &pid, 0, memory_order_relaxed, memory_order_relaxed))
 			process_strayed(t);
 	}
 	return atomic_load_explicit(&t->header->strays, memory_order_acquire);
@@ -189,9 +189,9 @@ static void count_entry(struct table *t, unsigned index)
 {
 	uint32_t used = atomic_load_explicit(&t->header->processes_used, memory_order_relaxed);
 
-	while (used <= index && !atomic_compare_exchange_weak_explicit(&t->header->processes_used,
-					&used, index + 1, memory_order_relaxed,
-					memory_order_relaxed))
+	while (used <= index &&
+		!atomic_compare_exchange_weak_explicit(&t->header->processes_used, &used, index + 1,
+			memory_order_relaxed, memory_order_relaxed))
 		;
 }
 

@@ -39,7 +39,8 @@ uint64_t process_strays(struct table *t);
  */
 bool process_alive(const struct tuplebind_process *entry);
 
-/* A process in one word, for memory that outlives it: its id, above it 32 bits of its start time. */
+/* A process in one word, for memory that outlives it: its id, above it 32 bits of its start time.
+ */
 uint64_t process_token(pid_t pid);
 
 /* Whether the process of a token lives; 0 does not. Two system calls and a small file. */

@@ -47,8 +47,8 @@ int reap_start(struct reap *r, struct table *t)
 	uint64_t mine = (uint32_t)getpid() | now << 32;
 	uint64_t holder = atomic_load_explicit(&t->header->reaper, memory_order_relaxed);
 
-	if (being_reaped(t) || !atomic_compare_exchange_strong_explicit(&t->header->reaper, &holder, mine,
-		    memory_order_acquire, memory_order_relaxed))
+	if (being_reaped(t) || !atomic_compare_exchange_strong_explicit(&t->header->reaper, &holder,
+				       mine, memory_order_acquire, memory_order_relaxed))
 		return -EBUSY;
 	*r = (struct reap){.table = t, .diag = diag_open()};
 	if (r->diag < 0) {
@@ -149,10 +149,11 @@ unsigned reap_lane(struct reap *r, const struct tuplebind_lane *lane, unsigned *
 	uint64_t lane_hash = slab_lane_hash(r->table, lane);
 	unsigned freed = 0;
 
-	for (unsigned i = 0; i < TUPLEBIND_LANE_SLABS && freed < enough && reap_now() < deadline; i++) {
+	for (unsigned i = 0; i < TUPLEBIND_LANE_SLABS && freed < enough && reap_now() < deadline;
+		i++) {
 		uint64_t tag;
-		struct tuplebind_slab *slab =
-			slab_find(r->table, slab_key(r->table, lane_hash, *number % TUPLEBIND_LANE_SLABS), &tag);
+		struct tuplebind_slab *slab = slab_find(r->table,
+			slab_key(r->table, lane_hash, *number % TUPLEBIND_LANE_SLABS), &tag);
 		int got = slab != NULL ? reap_slab(r, slab, NULL) : 0;
 
 		if (got < 0)

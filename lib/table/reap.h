@@ -35,15 +35,15 @@ bool reap_wait(struct table *t, uint64_t deadline);
 
 /*
  * Reaps the claims of one slab, but for those with their bit in @seen (eight words, which the
- * caller has just seen the kernel to have; NULL: none). Also takes up a slab whose recycler died. 3 to 8 us for
- * each claim that is asked about. Returns how many it gave back, or -errno.
+ * caller has just seen the kernel to have; NULL: none). Also takes up a slab whose recycler died. 3
+ * to 8 us for each claim that is asked about. Returns how many it gave back, or -errno.
  */
 int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen);
 
 /*
- * Reaps one lane until @enough claims were given back, the lane is through, or @deadline (CLOCK_MONOTONIC
- * nanoseconds) has passed; begins at slab *number and leaves there where to go on. Returns how many it gave
- * back. Async-signal-safe, takes no memory.
+ * Reaps one lane until @enough claims were given back, the lane is through, or @deadline
+ * (CLOCK_MONOTONIC nanoseconds) has passed; begins at slab *number and leaves there where to go on.
+ * Returns how many it gave back. Async-signal-safe, takes no memory.
  */
 unsigned reap_lane(struct reap *r, const struct tuplebind_lane *lane, unsigned *number,
 	unsigned enough, uint64_t deadline);

@@ -140,8 +140,8 @@ static bool take_over(struct tuplebind_slab *slab, uint64_t tag, uint32_t self)
 	uint32_t nobody = 0;
 	unsigned w;
 
-	if (!atomic_compare_exchange_strong_explicit(&slab->owner, &nobody, self,
-		    memory_order_acquire, memory_order_relaxed))
+	if (!atomic_compare_exchange_strong_explicit(
+		    &slab->owner, &nobody, self, memory_order_acquire, memory_order_relaxed))
 		return false;
 	for (w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
 		uint64_t none = 0;

@@ -41,7 +41,8 @@ static void close_raw(int fd)
 	syscall(SYS_close, fd);
 }
 
-static int refuse(struct fault *f, int error, const char *path, const char *why, const char *what_to_do)
+static int refuse(
+	struct fault *f, int error, const char *path, const char *why, const char *what_to_do)
 {
 	fault_set(f, "table %s: %s; %s", path, why, what_to_do);
 	return -error;
@@ -61,7 +62,8 @@ static void take_mapping(struct table *t, void *memory, size_t size)
 	t->identity = t->header->identity;
 }
 
-/* What binds the order of ports and the places of slabs to the file: all processes must agree on them. */
+/* What binds the order of ports and the places of slabs to the file: all processes must agree on
+ * them. */
 static uint64_t seal_of(const struct hash_key *key, const struct permutation *p)
 {
 	uint64_t words[sizeof *p / sizeof(uint64_t)];
@@ -101,7 +103,8 @@ static void fill_header(struct tuplebind_header *h, uint64_t size, const struct 
  * What makes a file safe to map, and to be trusted as far as a table is trusted at all. Its
  * identity is read, not mapped, so that a short file is found out without a SIGBUS.
  */
-static int validate(int fd, const char *path, uid_t uid, struct stat *st, uint64_t *cookie, struct fault *f)
+static int validate(
+	int fd, const char *path, uid_t uid, struct stat *st, uint64_t *cookie, struct fault *f)
 {
 	struct tuplebind_identity id;
 
@@ -112,8 +115,8 @@ static int validate(int fd, const char *path, uid_t uid, struct stat *st, uint64
 	if (st->st_uid != uid)
 		return refuse(f, EPERM, path, "belongs to another user", REMOVE_IT);
 	if ((st->st_mode & 07777) != 0600)
-		return refuse(f, EPERM, path, "its mode is not 0600, so others may have written to it",
-			REMOVE_IT);
+		return refuse(f, EPERM, path,
+			"its mode is not 0600, so others may have written to it", REMOVE_IT);
 	if (syscall(SYS_pread64, fd, &id, sizeof id, 0) != (long)sizeof id)
 		return refuse(f, EINVAL, path, "too short for a table", REMOVE_IT);
 	if (id.magic != TUPLEBIND_TABLE_MAGIC)
@@ -122,7 +125,8 @@ static int validate(int fd, const char *path, uid_t uid, struct stat *st, uint64
 		return refuse(f, EPROTO, path, "made by another version of tuplebind",
 			"stop the programs that use it and remove the file, or name another table "
 			"with TUPLEBIND_TABLE");
-	if (id.size != (uint64_t)st->st_size || id.size < TABLE_SIZE_MIN || id.size > TABLE_SIZE_MAX)
+	if (id.size != (uint64_t)st->st_size || id.size < TABLE_SIZE_MIN ||
+		id.size > TABLE_SIZE_MAX)
 		return refuse(f, EINVAL, path, "its size is not what its header says", REMOVE_IT);
 	*cookie = id.netns_cookie;
 	return 0;
@@ -139,9 +143,9 @@ static int open_table(const char *path, bool writable)
 static int refuse_open(struct fault *f, int error, const char *path)
 {
 	return refuse(f, error, path,
-		error == ELOOP	  ? "a symbolic link" :
-		error == EISDIR ? "a directory" :
-				  strerror(error),
+		error == ELOOP	  ? "a symbolic link"
+		: error == EISDIR ? "a directory"
+				  : strerror(error),
 		REMOVE_IT);
 }
 
@@ -152,7 +156,8 @@ static int map_file(
 		mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
 
 	if (memory == MAP_FAILED)
-		return refuse(f, errno, path, strerror(errno), "raise the limit on memory (ulimit -v)");
+		return refuse(
+			f, errno, path, strerror(errno), "raise the limit on memory (ulimit -v)");
 	take_mapping(t, memory, size);
 	return 0;
 }
@@ -188,7 +193,8 @@ static int make(const char *path, uint64_t size, const struct netns *ns, struct 
 	if (error != 0) {
 		char what[128];
 
-		snprintf(what, sizeof what, "%s needs %llu bytes: free some, or set a smaller TUPLEBIND_TABLE_SIZE",
+		snprintf(what, sizeof what,
+			"%s needs %llu bytes: free some, or set a smaller TUPLEBIND_TABLE_SIZE",
 			TABLE_DIRECTORY, (unsigned long long)size);
 		refuse(f, error, path, strerror(error), what);
 	} else {
@@ -213,8 +219,7 @@ static int make(const char *path, uint64_t size, const struct netns *ns, struct 
 
 static int attach_private(struct table *t, uint64_t size, const struct netns *ns, struct fault *f)
 {
-	void *memory = mmap(
-		NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return refuse(f, errno, TABLE_PRIVATE, strerror(errno),
@@ -224,8 +229,8 @@ static int attach_private(struct table *t, uint64_t size, const struct netns *ns
 	return 0;
 }
 
-int table_attach(struct table *t, const char *name, uint64_t size, const struct netns *ns,
-	struct fault *f)
+int table_attach(
+	struct table *t, const char *name, uint64_t size, const struct netns *ns, struct fault *f)
 {
 	char path[TABLE_PATH_MAX];
 	int error;

@@ -19,14 +19,14 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define TABLE_DIRECTORY	  "/dev/shm"
-#define TABLE_PREFIX	  "tuplebind."
-#define TABLE_NAME_MAX	  64 /* longest TUPLEBIND_TABLE */
-#define TABLE_PATH_MAX	  160
-#define TABLE_PRIVATE	  "private"
+#define TABLE_DIRECTORY	   "/dev/shm"
+#define TABLE_PREFIX	   "tuplebind."
+#define TABLE_NAME_MAX	   64 /* longest TUPLEBIND_TABLE */
+#define TABLE_PATH_MAX	   160
+#define TABLE_PRIVATE	   "private"
 #define TABLE_SIZE_DEFAULT (UINT64_C(8) << 20)
-#define TABLE_SIZE_MIN	  (UINT64_C(256) << 10)
-#define TABLE_SIZE_MAX	  (UINT64_C(16) << 30)
+#define TABLE_SIZE_MIN	   (UINT64_C(256) << 10)
+#define TABLE_SIZE_MAX	   (UINT64_C(16) << 30)
 
 struct table {
 	struct tuplebind_header *header;
@@ -35,7 +35,7 @@ struct table {
 	size_t size;
 	struct hash_key key;
 	struct permutation permutation;
-	struct tuplebind_stripe *stripe; /* this process's counters */
+	struct tuplebind_stripe *stripe;    /* this process's counters */
 	struct tuplebind_identity identity; /* as it was when attached */
 };
 
@@ -43,8 +43,8 @@ struct table {
  * Writes the path of the table @name (NULL: the user's default one) of user @uid in
  * network namespace @ns.
  */
-void table_path(char path[static TABLE_PATH_MAX], const char *name, uid_t uid,
-	const struct netns *ns);
+void table_path(
+	char path[static TABLE_PATH_MAX], const char *name, uid_t uid, const struct netns *ns);
 
 /* True for names that TUPLEBIND_TABLE may have: 1..64 of A-Z a-z 0-9 _ - and inner dots. */
 bool table_name_valid(const char *name);
@@ -57,8 +57,8 @@ bool table_name_valid(const char *name);
  * 0600 owned by the user, is short, or has another version is refused and left alone.
  * Detach with table_detach(). Costs about 30 us, and 2 ms when 8 MB are made.
  */
-int table_attach(struct table *t, const char *name, uint64_t size, const struct netns *ns,
-	struct fault *f);
+int table_attach(
+	struct table *t, const char *name, uint64_t size, const struct netns *ns, struct fault *f);
 
 /*
  * Attaches to the table file at @path, whoever owns it, for the command: read-only (writing through
