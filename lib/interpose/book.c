@@ -171,7 +171,7 @@ void book_note_socket(struct table *t, int fd, int family)
 	struct record *r = leave(atomic_exchange_explicit(entry, next, memory_order_acq_rel));
 	if (r != NULL) {
 		/* Who closed it has told nobody, and may have left it open elsewhere. */
-		atomic_fetch_or_explicit(&r->flags, RECORD_SHARED, memory_order_relaxed);
+		book_set_flag(r, RECORD_SHARED);
 		book_settle(t, r);
 	}
 }
@@ -201,6 +201,7 @@ struct record *book_record(int fd, int family)
 		return NULL;
 	bool seen_made = (seen & KIND_MASK) == FRESH;
 	atomic_store_explicit(&r->claim, CLAIM_NONE, memory_order_relaxed);
+	atomic_store_explicit(&r->stale_port, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->descriptors, 1, memory_order_relaxed);
 	atomic_store_explicit(&r->flags, seen_made ? 0 : RECORD_SHARED, memory_order_relaxed);
 	atomic_store_explicit(&r->forks,
@@ -234,7 +235,7 @@ void book_duplicate(struct table *t, int from, int to)
 		atomic_fetch_add_explicit(&r->descriptors, 1, memory_order_relaxed);
 		next = atomic_load_explicit(source, memory_order_relaxed);
 	} else if (r != NULL) {
-		atomic_fetch_or_explicit(&r->flags, RECORD_SHARED, memory_order_relaxed);
+		book_set_flag(r, RECORD_SHARED);
 	}
 	if (target == NULL)
 		return;
@@ -267,7 +268,7 @@ struct record *book_remove(int fd)
 
 static bool maybe_shared(const struct record *r)
 {
-	return atomic_load_explicit(&r->flags, memory_order_relaxed) & RECORD_SHARED ||
+	return book_has_flag(r, RECORD_SHARED) ||
 	       atomic_load_explicit(&r->forks, memory_order_relaxed) !=
 		       atomic_load_explicit(&book.forks, memory_order_relaxed);
 }

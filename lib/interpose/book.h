@@ -26,17 +26,18 @@
 
 enum record_flag {
 	RECORD_SHARED = 1,   /* maybe shared, whatever the forks say */
-	RECORD_STALE = 2,    /* getsockname() tells a port that the socket has lost */
-	RECORD_EXPLICIT = 4, /* we bound a port to the socket, and it cannot be unbound */
+	RECORD_EXPLICIT = 2, /* we bound a port to the socket, and it cannot be unbound */
+	RECORD_ADDRESS = 4,  /* the program bound an address to it */
 };
 
 struct record {
 	_Atomic claim claim;
 	_Atomic uint32_t descriptors;
 	_Atomic uint32_t flags;
-	_Atomic uint32_t forks; /* the book's count when the claim was made */
-	_Atomic uint32_t next;	/* in the list of unused records */
-	int family;		/* AF_INET, AF_INET6; 0: not known */
+	_Atomic uint32_t forks;	     /* the book's count when the claim was made */
+	_Atomic uint32_t next;	     /* in the list of unused records */
+	_Atomic uint32_t stale_port; /* that getsockname() tells though the socket has lost it */
+	int family;		     /* AF_INET, AF_INET6; 0: not known */
 	uint32_t number;
 	struct record *after; /* in a list for book_settle_all() */
 };
@@ -70,6 +71,16 @@ struct record *book_record(int fd, int family);
 
 /* After @to became a duplicate of @from; @to was closed by that if it was open. */
 void book_duplicate(struct table *t, int from, int to);
+
+static inline void book_set_flag(struct record *r, enum record_flag flag)
+{
+	atomic_fetch_or_explicit(&r->flags, (uint32_t)flag, memory_order_relaxed);
+}
+
+static inline bool book_has_flag(const struct record *r, enum record_flag flag)
+{
+	return atomic_load_explicit(&r->flags, memory_order_relaxed) & (uint32_t)flag;
+}
 
 /* Sets and gives back what a record holds. */
 void book_set_claim(struct record *r, claim c);

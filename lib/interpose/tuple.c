@@ -1,0 +1,325 @@
+/*
+ * Giving a socket one tuple, and connecting it.
+ *
+ * A claim is taken first; nothing is done to the socket before. A tuple that the kernel
+ * refuses stays claimed (somebody has it; reap finds out when that ends) and the next one
+ * is tried. The claim is in the book before the kernel sees the tuple, so that a thread
+ * cancelled in connect() leaks nothing.
+ */
+#include "interpose/attempt.h"
+
+#include "kernel/diag.h"
+#include "kernel/sock.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TIMEWAIT_SECONDS 60 /* TCP_TIMEWAIT_LEN of the kernel */
+
+void attempt_say(enum log_level level, const char *what, const struct attempt *a, int error)
+{
+	struct text line;
+
+	if (!log_wants(level))
+		return;
+	text_clear(&line);
+	text_put(&line, what);
+	text_put(&line, " fd=");
+	text_put_number(&line, (uint64_t)a->fd);
+	if (a->lport != 0) {
+		text_put(&line, " local=");
+		text_put_endpoint(&line, &a->laddr, a->lport);
+	}
+	text_put(&line, " foreign=");
+	text_put_endpoint(&line, &a->faddr, a->fport);
+	if (error != 0) {
+		text_put(&line, " errno=");
+		text_put_number(&line, (uint64_t)error);
+	}
+	log_text(level, &line);
+}
+
+/* Errors after which the socket goes on connecting, or is connected. */
+bool tuple_kept(int error)
+{
+	return error == 0 || error == EINPROGRESS || error == EINTR || error == EALREADY ||
+	       error == EISCONN || error == EAGAIN;
+}
+
+static void landed(void *flight)
+{
+	flight_end(flight);
+}
+
+/*
+ * Calls the next connect(); returns 0 or its errno. The thread may be cancelled in there: what
+ * runs then is landed(), and the book knows of the claim already.
+ */
+static int connect_with_claim(struct attempt *a)
+{
+	int error;
+
+	book_set_claim(a->record, a->claim);
+	pthread_cleanup_push(landed, a->flight);
+	error = next()->connect(a->fd, a->to, a->length) < 0 ? errno : 0;
+	pthread_cleanup_pop(0);
+	return error;
+}
+
+/* A forked child is entered among the processes when it first connects. */
+static void enter_process(void)
+{
+	if (library.self.entry == NULL)
+		process_enter(&library.table, &library.self);
+	if (atomic_load_explicit(&library.token, memory_order_relaxed) == 0)
+		atomic_store_explicit(
+			&library.token, process_token(getpid()), memory_order_relaxed);
+}
+
+/* Tells reap that a claim is about to be made in the lane. */
+static void take_off(struct attempt *a)
+{
+	enter_process();
+	a->lane_hash = slab_lane_hash(&library.table, &a->lane);
+	a->flight = flight_begin(&library.table,
+		atomic_load_explicit(&library.token, memory_order_relaxed), a->lane_hash);
+}
+
+static void keep_for_stranger(struct attempt *a)
+{
+	book_set_claim(a->record, CLAIM_NONE);
+	process_strayed(&library.table);
+	table_count(&library.table, TUPLEBIND_RETRIES);
+	attempt_say(LOG_DEBUG, "taken by somebody else", a, 0);
+}
+
+void tuple_lost(struct record *r, int fd)
+{
+	struct addr unused;
+	uint16_t port;
+
+	book_give_back(&library.table, r);
+	if (sock_local(fd, &unused, &port) == 0)
+		atomic_store_explicit(&r->stale_port, port, memory_order_relaxed);
+}
+
+/*
+ * The kernel ignores a port outside ip_local_port_range and takes another one. It is the
+ * authority: the claim moves to the port the socket has, and the range is read anew.
+ */
+static void check_port(struct attempt *a)
+{
+	static struct log_once moved;
+	struct addr local;
+	uint16_t port;
+
+	if (sock_local(a->fd, &local, &port) < 0 || port == a->lport || port == 0)
+		return;
+	claim_give_back(&library.table, a->claim);
+	a->lport = port;
+	if (claim_take_port(&library.table, &a->lane, port, &a->claim) < 0)
+		a->claim = CLAIM_NONE;
+	book_set_claim(a->record, a->claim);
+	if (log_due(&moved, LOG_INFO))
+		attempt_say(LOG_INFO, "the kernel's port range has changed, read anew", a, 0);
+	plan_set_ports(&library.plan);
+}
+
+/* After connect() returned @error and the kernel had no objection to the tuple. */
+static enum tried finish(struct attempt *a, int error, enum tuplebind_counter way)
+{
+	if (!tuple_kept(error)) {
+		/* Refused, timed out, no route: the socket holds its tuple no more. */
+		tuple_lost(a->record, a->fd);
+	} else {
+		atomic_store_explicit(&a->record->stale_port, 0, memory_order_relaxed);
+		if (way == TUPLEBIND_LATE)
+			check_port(a);
+	}
+	table_count(&library.table, TUPLEBIND_BOUND);
+	table_count(&library.table, way);
+	attempt_say(LOG_DEBUG, "connected", a, error);
+	errno = error;
+	return TRIED_DONE;
+}
+
+static enum tried bind_failed(struct attempt *a, int error)
+{
+	switch (error) {
+	case -EADDRINUSE: /* a listener, or a socket without SO_REUSEADDR */
+	case -EACCES:	  /* a privileged port */
+		keep_for_stranger(a);
+		return TRIED_NEXT_PORT;
+	case -EADDRNOTAVAIL:
+		claim_give_back(&library.table, a->claim);
+		return TRIED_NEXT_ADDRESS;
+	default:
+		claim_give_back(&library.table, a->claim);
+		return TRIED_GIVE_UP;
+	}
+}
+
+/*
+ * Explicit bind, on a tuple that the kernel was seen not to have, or to have in TIME_WAIT: a socket
+ * once bound so cannot be moved to another port.
+ */
+static enum tried bind_and_connect(struct attempt *a, bool timewait)
+{
+	int error = sock_reuse_address(a->fd);
+
+	a->touched = true;
+	if (error == 0)
+		error = sock_bind(a->fd, a->family, &a->laddr, a->lport);
+	if (error < 0)
+		return bind_failed(a, error);
+	book_set_flag(a->record, RECORD_EXPLICIT);
+	error = connect_with_claim(a);
+	if (timewait && tuple_kept(error))
+		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
+	/* A peer without TCP timestamps: the others of the lane need not be tried for a while. */
+	if (timewait && error == EADDRNOTAVAIL)
+		aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
+	return finish(a, error, TUPLEBIND_EXPLICIT);
+}
+
+static bool timewait_reusable(const struct attempt *a)
+{
+	return !aside_has(&library.timewait_refused, a->lane_hash);
+}
+
+static enum tried try_explicit(struct attempt *a)
+{
+	int state = diag_tuple(&a->lane, a->lport);
+
+	if (state == DIAG_HELD || state == DIAG_ORPHAN ||
+		(state == DIAG_TIMEWAIT && !timewait_reusable(a))) {
+		keep_for_stranger(a);
+		return TRIED_NEXT_PORT;
+	}
+	return bind_and_connect(a, state == DIAG_TIMEWAIT);
+}
+
+/* Late bind: options once per socket, the address once per address, the port each time. */
+static int prepare_late(struct attempt *a, bool new_address)
+{
+	int error = 0;
+
+	a->touched = true;
+	if (!a->prepared) {
+		error = sock_reuse_address(a->fd);
+		if (error == 0)
+			error = sock_bind_takes_no_port(a->fd);
+		a->prepared = error == 0;
+	}
+	if (error == 0)
+		error = sock_narrow_ports(a->fd, a->lport);
+	if (error == 0 && new_address && !a->address_given)
+		error = sock_bind(a->fd, a->family, &a->laddr, 0);
+	return error;
+}
+
+static enum tried try_late(struct attempt *a, bool new_address)
+{
+	int error = prepare_late(a, new_address);
+
+	if (error == -ENOPROTOOPT) {
+		claim_give_back(&library.table, a->claim);
+		return TRIED_NO_LATE;
+	}
+	if (error < 0)
+		return bind_failed(a, error);
+	error = connect_with_claim(a);
+	if (error != EADDRNOTAVAIL)
+		return finish(a, error, TUPLEBIND_LATE);
+	/*
+	 * In TIME_WAIT it can be had by explicit bind, which reuses it at once (KERNEL: as long as
+	 * TCP timestamps are on). A NO_PORT bind has left no port, so this is allowed.
+	 */
+	if (timewait_reusable(a) && diag_tuple(&a->lane, a->lport) == DIAG_TIMEWAIT)
+		return bind_and_connect(a, true);
+	keep_for_stranger(a);
+	return TRIED_NEXT_PORT;
+}
+
+void tuple_set_lane(struct attempt *a)
+{
+	a->lane = (struct tuplebind_lane){.fport = a->fport, .protocol = IPPROTO_TCP};
+	memcpy(a->lane.laddr, a->laddr.bytes, sizeof a->lane.laddr);
+	memcpy(a->lane.faddr, a->faddr.bytes, sizeof a->lane.faddr);
+	a->lane.scope = a->faddr.scope;
+}
+
+/* A socket connected to its own address and port would talk to itself. */
+static uint16_t port_to_avoid(const struct attempt *a)
+{
+	return addr_equal(&a->laddr, &a->faddr) ? a->fport : 0;
+}
+
+static enum tried try_tuples(struct attempt *a)
+{
+	bool new_address = true, table_full = false;
+
+	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
+		for (;;) {
+			flight_carry(a->flight, a->lane_hash, CLAIM_NONE);
+			int got = claim_take(&library.table, &a->lane, &a->rule->ports->order,
+				stage, &library.walk, port_to_avoid(a), &a->claim, &a->lport);
+
+			if (got < 0) {
+				table_full |= got == -ENOSPC;
+				break;
+			}
+			flight_carry(a->flight, a->lane_hash, a->claim);
+			/* The first touch of this socket comes with a record for it. */
+			if (a->record == NULL)
+				a->record = book_record(a->fd, a->family);
+			if (a->record != NULL && a->address_given)
+				book_set_flag(a->record, RECORD_ADDRESS);
+			if (a->record == NULL) {
+				claim_give_back(&library.table, a->claim);
+				return TRIED_GIVE_UP;
+			}
+			enum tried tried =
+				stage == STAGE_LATE ? try_late(a, new_address) : try_explicit(a);
+			if (tried != TRIED_NEXT_PORT)
+				return tried;
+			new_address = false;
+		}
+	}
+	a->lport = 0;
+	return table_full ? TRIED_TABLE_FULL : TRIED_FULL;
+}
+
+enum tried tuple_try_address(struct attempt *a)
+{
+	tuple_set_lane(a);
+	take_off(a);
+	enum tried tried = try_tuples(a);
+	int error = errno;
+	flight_end(a->flight);
+	errno = error;
+	return tried;
+}
+
+/*
+ * A socket that we bound explicitly and whose connect() failed keeps its port: it gets the
+ * claim for it in the lane of its next destination, if nobody has it.
+ */
+int tuple_connect_bound(struct attempt *a)
+{
+	tuple_set_lane(a);
+	take_off(a);
+	if (claim_take_port(&library.table, &a->lane, a->lport, &a->claim) < 0) {
+		flight_end(a->flight);
+		return next()->connect(a->fd, a->to, a->length);
+	}
+	flight_carry(a->flight, a->lane_hash, a->claim);
+	int error = connect_with_claim(a);
+	finish(a, error, TUPLEBIND_EXPLICIT);
+	flight_end(a->flight);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
