@@ -115,7 +115,7 @@ static_assert(sizeof(struct tuplebind_process) == 64, "a process is one cache li
  */
 struct tuplebind_flight {
 	_Atomic uint64_t owner; /* process id, above it its start time; 0: free */
-	_Atomic uint64_t what;	/* a claim, or (highest bit 0) the lane it is about to claim in */
+	_Atomic uint64_t what;	/* the claim that it has made or is about to make, else 0 */
 };
 
 /* A byte permutation of eight Feistel rounds: round r maps byte b to rounds[r][b]. */
@@ -144,6 +144,7 @@ struct tuplebind_header {
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
 	uint8_t unused_too[2048];
+	_Atomic uint64_t explicit_ports[1024]; /* ports that explicit binds of ours have been on */
 	struct tuplebind_process processes[TUPLEBIND_PROCESSES];
 	struct tuplebind_flight flights[TUPLEBIND_FLIGHTS];
 };

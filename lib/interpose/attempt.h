@@ -52,6 +52,9 @@ void tuple_set_lane(struct attempt *a);
 /* Tries the tuples of the address @a->laddr, in the order of their stages. */
 enum tried tuple_try_address(struct attempt *a);
 
+/* Lets connects to the destination take even ports by explicit bind for some seconds. */
+void tuple_allow_even(const struct attempt *a);
+
 /*
  * A socket that we bound explicitly and whose connect() failed keeps its port: it gets the
  * claim for it in the lane of its next destination, if nobody has it, and connects. As connect().

@@ -118,6 +118,10 @@ __attribute__((constructor)) static void start(void)
 __attribute__((destructor)) static void stop(void)
 {
 	/* A vfork child that exits through exit() must not sign its parent off. */
-	if (library_active() && book_usable())
-		process_leave(&library.table, &library.self);
+	if (!library_active() || !book_usable())
+		return;
+	process_leave(&library.self);
+	/* What is still open loses its holder soon. */
+	if (atomic_load_explicit(&library.has_claimed, memory_order_relaxed))
+		process_strayed(&library.table);
 }

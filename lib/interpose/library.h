@@ -23,10 +23,13 @@ struct library {
 	struct table table;
 	struct plan plan;
 	struct process_self self;
+	_Atomic int has_claimed;
 	_Atomic uint64_t token; /* process_token() of this process; 0: not looked up yet */
 	struct claim_walk walk;
 	struct source_memory sources;
 	struct aside timewait_refused; /* lanes whose tuples in TIME_WAIT cannot be reused */
+	struct aside
+		even_allowed; /* destinations so full that even ports may be bound explicitly */
 };
 
 extern struct library library;

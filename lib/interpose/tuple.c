@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define TIMEWAIT_SECONDS 60 /* TCP_TIMEWAIT_LEN of the kernel */
+#define EVEN_SECONDS	 5  /* then it may be different again */
 
 void attempt_say(enum log_level level, const char *what, const struct attempt *a, int error)
 {
@@ -79,13 +80,14 @@ static void enter_process(void)
 			&library.token, process_token(getpid()), memory_order_relaxed);
 }
 
-/* Tells reap that a claim is about to be made in the lane. */
+/* Takes a place in which reap is told what claim is being made. */
 static void take_off(struct attempt *a)
 {
 	enter_process();
+	atomic_store_explicit(&library.has_claimed, 1, memory_order_relaxed);
 	a->lane_hash = slab_lane_hash(&library.table, &a->lane);
-	a->flight = flight_begin(&library.table,
-		atomic_load_explicit(&library.token, memory_order_relaxed), a->lane_hash);
+	a->flight = flight_begin(
+		&library.table, atomic_load_explicit(&library.token, memory_order_relaxed));
 }
 
 static void keep_for_stranger(struct attempt *a)
@@ -120,7 +122,7 @@ static void check_port(struct attempt *a)
 		return;
 	claim_give_back(&library.table, a->claim);
 	a->lport = port;
-	if (claim_take_port(&library.table, &a->lane, port, &a->claim) < 0)
+	if (claim_take_port(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
 		a->claim = CLAIM_NONE;
 	book_set_claim(a->record, a->claim);
 	if (log_due(&moved, LOG_INFO))
@@ -162,6 +164,23 @@ static enum tried bind_failed(struct attempt *a, int error)
 	}
 }
 
+static _Atomic uint64_t *explicit_word(uint16_t port)
+{
+	return &library.table.header->explicit_ports[port / 64];
+}
+
+/* Notes that the port is lost to late bind, in all lanes, while this socket lasts. */
+static void note_explicit(uint16_t port)
+{
+	atomic_fetch_or_explicit(
+		explicit_word(port), UINT64_C(1) << (port % 64), memory_order_relaxed);
+}
+
+static bool was_explicit(uint16_t port)
+{
+	return atomic_load_explicit(explicit_word(port), memory_order_relaxed) >> (port % 64) & 1;
+}
+
 /*
  * Explicit bind, on a tuple that the kernel was seen not to have, or to have in TIME_WAIT: a socket
  * once bound so cannot be moved to another port.
@@ -176,6 +195,7 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 	if (error < 0)
 		return bind_failed(a, error);
 	book_set_flag(a->record, RECORD_EXPLICIT);
+	note_explicit(a->lport);
 	error = connect_with_claim(a);
 	if (timewait && tuple_kept(error))
 		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
@@ -221,6 +241,42 @@ static int prepare_late(struct attempt *a, bool new_address)
 	return error;
 }
 
+static uint64_t hash_destination(const struct attempt *a)
+{
+	uint64_t words[3] = {0, 0, a->fport};
+
+	memcpy(words, a->faddr.bytes, sizeof a->faddr.bytes);
+	return hash_words(&library.sources.key, words, 3);
+}
+
+void tuple_allow_even(const struct attempt *a)
+{
+	aside_put(&library.even_allowed, hash_destination(a), EVEN_SECONDS);
+}
+
+static bool even_allowed(const struct attempt *a)
+{
+	return aside_has(&library.even_allowed, hash_destination(a));
+}
+
+/*
+ * Whether a tuple that late bind could not have may be had by explicit bind, after a NO_PORT bind
+ * that has left no port. In TIME_WAIT it can be reused at once (KERNEL: as long as TCP timestamps
+ * are on). If no socket has it, something else holds the port: an explicit bind of ours to another
+ * destination, with which it can be shared, or somebody else's, which is not to be disturbed.
+ *
+ * Even ports are kept for the kernel's own connect(), which takes them first: were all under
+ * explicit binds, no other program of the host could connect. Only a lane that has no other port
+ * left takes them (walk.c).
+ */
+static bool can_be_explicit(const struct attempt *a, int state)
+{
+	if (a->lport % 2 == 0 && !even_allowed(a))
+		return false;
+	return state == DIAG_TIMEWAIT ? timewait_reusable(a)
+				      : state == DIAG_ABSENT && was_explicit(a->lport);
+}
+
 static enum tried try_late(struct attempt *a, bool new_address)
 {
 	int error = prepare_late(a, new_address);
@@ -234,12 +290,9 @@ static enum tried try_late(struct attempt *a, bool new_address)
 	error = connect_with_claim(a);
 	if (error != EADDRNOTAVAIL)
 		return finish(a, error, TUPLEBIND_LATE);
-	/*
-	 * In TIME_WAIT it can be had by explicit bind, which reuses it at once (KERNEL: as long as
-	 * TCP timestamps are on). A NO_PORT bind has left no port, so this is allowed.
-	 */
-	if (timewait_reusable(a) && diag_tuple(&a->lane, a->lport) == DIAG_TIMEWAIT)
-		return bind_and_connect(a, true);
+	int state = diag_tuple(&a->lane, a->lport);
+	if (can_be_explicit(a, state))
+		return bind_and_connect(a, state == DIAG_TIMEWAIT);
 	keep_for_stranger(a);
 	return TRIED_NEXT_PORT;
 }
@@ -264,15 +317,14 @@ static enum tried try_tuples(struct attempt *a)
 
 	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
 		for (;;) {
-			flight_carry(a->flight, a->lane_hash, CLAIM_NONE);
-			int got = claim_take(&library.table, &a->lane, &a->rule->ports->order,
-				stage, &library.walk, port_to_avoid(a), &a->claim, &a->lport);
+			int got = claim_take_announced(&library.table, &a->lane,
+				&a->rule->ports->order, stage, &library.walk, port_to_avoid(a),
+				flight_what(a->flight), &a->claim, &a->lport);
 
 			if (got < 0) {
 				table_full |= got == -ENOSPC;
 				break;
 			}
-			flight_carry(a->flight, a->lane_hash, a->claim);
 			/* The first touch of this socket comes with a record for it. */
 			if (a->record == NULL)
 				a->record = book_record(a->fd, a->family);
@@ -312,11 +364,11 @@ int tuple_connect_bound(struct attempt *a)
 {
 	tuple_set_lane(a);
 	take_off(a);
-	if (claim_take_port(&library.table, &a->lane, a->lport, &a->claim) < 0) {
+	if (claim_take_port(&library.table, &a->lane, a->lport, flight_what(a->flight), &a->claim) <
+		0) {
 		flight_end(a->flight);
 		return next()->connect(a->fd, a->to, a->length);
 	}
-	flight_carry(a->flight, a->lane_hash, a->claim);
 	int error = connect_with_claim(a);
 	finish(a, error, TUPLEBIND_EXPLICIT);
 	flight_end(a->flight);

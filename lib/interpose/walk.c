@@ -13,6 +13,7 @@
  */
 #define REAP_ENOUGH  256
 #define REAP_LONGEST UINT64_C(200000000) /* ns */
+#define REAP_SHORT   UINT64_C(10000000)	 /* ns; a look this short may follow another */
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
 
@@ -159,35 +160,42 @@ static bool reap_addresses(struct attempt *a, uint64_t deadline)
 
 /*
  * When no tuple is left: are some only taken because their holders died? Looked into at once when
- * something happened that may leave such claims, unless looking took half of the time
+ * something happened that may leave such claims, unless long looks took half of the time
  * lately, and else now and then, so that most failing connects cost no more than the
- * look at the table.
+ * look at the table. True: it may be worth trying again.
  */
-static bool reap_for(struct attempt *a)
+static bool reap_for(struct attempt *a, uint64_t deadline)
 {
 	static _Atomic uint64_t strays_seen, next_look, next_look_for_strays;
 	uint64_t strays = process_strays(&library.table), now = reap_now();
 	bool strayed = strays != atomic_load_explicit(&strays_seen, memory_order_relaxed);
 
-	if (now < atomic_load_explicit(
-			  strayed ? &next_look_for_strays : &next_look, memory_order_relaxed))
+	if (now >= deadline ||
+		now < atomic_load_explicit(
+			      strayed ? &next_look_for_strays : &next_look, memory_order_relaxed))
 		return false;
-	bool freed = reap_addresses(a, now + REAP_LONGEST);
+	/* What comes back may be in TIME_WAIT, and on even ports: no other port is left. */
+	tuple_allow_even(a);
+	bool again = reap_addresses(a, deadline);
 	uint64_t end = reap_now(), took = end - now;
 	uint64_t pause = took * REAP_SHARE > REAP_PAUSE ? took * REAP_SHARE : REAP_PAUSE;
 	/* As long as there is something to be had, the next failing connect looks again. */
-	if (!freed)
+	if (!again)
 		atomic_store_explicit(&strays_seen, strays, memory_order_relaxed);
-	atomic_store_explicit(&next_look_for_strays, freed ? 0 : end + took, memory_order_relaxed);
-	atomic_store_explicit(&next_look, freed ? 0 : end + pause, memory_order_relaxed);
-	return freed;
+	atomic_store_explicit(&next_look_for_strays, again || took < REAP_SHORT ? 0 : end + took,
+		memory_order_relaxed);
+	atomic_store_explicit(&next_look, again ? 0 : end + pause, memory_order_relaxed);
+	return again;
 }
 
 int walk_connect(struct attempt *a)
 {
 	struct walked walked = walk_addresses(a);
+	uint64_t deadline = walked.full ? reap_now() + REAP_LONGEST : 0;
 
-	if (walked.full && !walked.done && !walked.give_up && !walked.table_full && reap_for(a))
+	/* What one round gives back another process may take before us. */
+	while (walked.full && !walked.done && !walked.give_up && !walked.table_full &&
+		reap_for(a, deadline))
 		walked = walk_addresses(a);
 	if (walked.done)
 		return errno == 0 ? 0 : -1;

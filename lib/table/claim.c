@@ -56,27 +56,46 @@ static _Atomic uint32_t *steps_of(struct claim_walk *w, uint64_t lane_hash)
 
 enum outcome { CLAIMED, NOTHING_FREE, SLAB_CHANGED };
 
-/* Sets one bit that nobody has set, of those in @wanted, and checks the slab after that. */
-static enum outcome claim_in_word(
-	struct tuplebind_slab *slab, uint64_t tag, unsigned w, uint64_t wanted, unsigned *bit)
+/* A slab that was found, and where to say which of its claims is being made. */
+struct target {
+	const struct table *table;
+	struct tuplebind_slab *slab;
+	uint64_t tag;
+	_Atomic uint64_t *flight; /* may be NULL */
+};
+
+/*
+ * Says which claim is about to be made before it is: seen by everybody who sees the bit. (seq_cst
+ * before the bit is set; pairs with flight_has(), which is asked after the bit was seen.)
+ */
+static void announce(const struct target *to, claim c)
 {
-	uint64_t taken = atomic_load_explicit(&slab->claims[w], memory_order_relaxed);
+	if (to->flight != NULL)
+		atomic_store_explicit(to->flight, c, memory_order_seq_cst);
+}
+
+/* Sets one bit that nobody has set, of those in @wanted, and checks the slab after that. */
+static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t wanted, claim *out)
+{
+	_Atomic uint64_t *word = &to->slab->claims[w];
+	uint64_t taken = atomic_load_explicit(word, memory_order_relaxed);
 
 	while ((wanted &= ~taken) != 0) {
 		uint64_t mine = wanted & -wanted;
 
+		*out = claim_make(
+			to->table, to->slab, to->tag, w * 64 + (unsigned)__builtin_ctzll(mine));
+		announce(to, *out);
 		/*
 		 * Acquire: if a recycler zeroed this word, its new tag is seen below.
 		 * Release pairs with the acquire of take_over().
 		 */
-		taken = atomic_fetch_or_explicit(&slab->claims[w], mine, memory_order_acq_rel);
+		taken = atomic_fetch_or_explicit(word, mine, memory_order_acq_rel);
 		if (taken & mine)
 			continue;
-		if (atomic_load_explicit(&slab->tag, memory_order_acquire) == tag) {
-			*bit = w * 64 + (unsigned)__builtin_ctzll(mine);
+		if (atomic_load_explicit(&to->slab->tag, memory_order_acquire) == to->tag)
 			return CLAIMED;
-		}
-		atomic_fetch_and_explicit(&slab->claims[w], ~mine, memory_order_release);
+		atomic_fetch_and_explicit(word, ~mine, memory_order_release);
 		return SLAB_CHANGED;
 	}
 	return NOTHING_FREE;
@@ -103,15 +122,14 @@ static uint64_t span_word(const struct span *s, unsigned w)
 	return word;
 }
 
-static enum outcome claim_in_slab(
-	struct tuplebind_slab *slab, uint64_t tag, const struct span *s, unsigned *bit)
+static enum outcome claim_in_slab(const struct target *to, const struct span *s, claim *out)
 {
 	for (unsigned w = s->from / 64; w < TUPLEBIND_SLAB_WORDS && w * 64 < s->to; w++) {
 		uint64_t wanted = span_word(s, w);
 
 		if (wanted == 0)
 			continue;
-		enum outcome outcome = claim_in_word(slab, tag, w, wanted, bit);
+		enum outcome outcome = claim_in_word(to, w, wanted, out);
 		if (outcome != NOTHING_FREE)
 			return outcome;
 	}
@@ -151,36 +169,32 @@ static inline bool may_have_free(const struct tuplebind_slab *slab, const _Atomi
  * -EAGAIN when somebody was at work on the slab.
  */
 static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, uint64_t lane_hash,
-	unsigned number, const struct span *s, claim *out)
+	unsigned number, const struct span *s, _Atomic uint64_t *flight, claim *out)
 {
 	struct slab_key key = slab_key(t, lane_hash, number);
+	struct target to = {.table = t, .flight = flight};
 
 	for (int attempt = 0; attempt < 16; attempt++) {
-		uint64_t tag;
-		unsigned bit;
-		struct tuplebind_slab *slab = slab_find(t, key, &tag);
-
-		if (slab == NULL && span_empty(s))
+		to.slab = slab_find(t, key, &to.tag);
+		if (to.slab == NULL && span_empty(s))
 			return -EADDRNOTAVAIL;
-		if (slab == NULL)
-			slab = slab_obtain(t, lane, key, number, &tag);
-		if (slab == NULL)
+		if (to.slab == NULL)
+			to.slab = slab_obtain(t, lane, key, number, &to.tag);
+		if (to.slab == NULL)
 			return -ENOSPC;
-		enum outcome outcome = may_have_free(slab, s->mask)
-					       ? claim_in_slab(slab, tag, s, &bit)
-					       : NOTHING_FREE;
-		if (outcome == CLAIMED) {
-			*out = claim_make(t, slab, tag, bit);
+		enum outcome outcome =
+			may_have_free(to.slab, s->mask) ? claim_in_slab(&to, s, out) : NOTHING_FREE;
+		if (outcome == CLAIMED)
 			return 0;
-		}
 		if (outcome == NOTHING_FREE)
-			return being_recycled(slab) ? -EAGAIN : -EADDRNOTAVAIL;
+			return being_recycled(to.slab) ? -EAGAIN : -EADDRNOTAVAIL;
 	}
 	return -EAGAIN;
 }
 
-int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portorder *ports,
-	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port)
+int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
+	struct portorder *ports, enum stage stage, struct claim_walk *w, uint16_t avoid,
+	_Atomic uint64_t *flight, claim *out, uint16_t *port)
 {
 	uint64_t lane_hash = slab_lane_hash(t, lane);
 	_Atomic uint32_t *steps = steps_of(w, lane_hash);
@@ -213,7 +227,7 @@ int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portor
 						 ? (int)(avoid_position % TUPLEBIND_SLAB_PORTS)
 						 : -1,
 			};
-			int got = claim_in_number(t, lane, lane_hash, number, &s, out);
+			int got = claim_in_number(t, lane, lane_hash, number, &s, flight, out);
 
 			if (got == 0) {
 				uint16_t position =
@@ -234,15 +248,22 @@ int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portor
 	return result;
 }
 
-int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out)
+int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portorder *ports,
+	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port)
+{
+	return claim_take_announced(t, lane, ports, stage, w, avoid, NULL, out, port);
+}
+
+int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t port,
+	_Atomic uint64_t *flight, claim *out)
 {
 	static const _Atomic uint64_t all[TUPLEBIND_SLAB_WORDS] = {UINT64_MAX, UINT64_MAX,
 		UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
 	unsigned position = permutation_position(&t->permutation, port);
 	unsigned bit = position % TUPLEBIND_SLAB_PORTS;
 	struct span one = {.mask = all, .from = bit, .to = bit + 1, .avoid = -1};
-	int got = claim_in_number(
-		t, lane, slab_lane_hash(t, lane), position / TUPLEBIND_SLAB_PORTS, &one, out);
+	int got = claim_in_number(t, lane, slab_lane_hash(t, lane), position / TUPLEBIND_SLAB_PORTS,
+		&one, flight, out);
 
 	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }

@@ -41,8 +41,20 @@ void claim_walk_start(struct claim_walk *w);
 int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portorder *ports,
 	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port);
 
-/* Claims one given port of @lane. Returns 0, -EADDRNOTAVAIL (taken) or -ENOSPC. */
-int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t port, claim *out);
+/*
+ * The same, and writes into *flight which claim it is about to make, before it makes it
+ * (table/flight.h). NULL: does not.
+ */
+int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
+	struct portorder *ports, enum stage stage, struct claim_walk *w, uint16_t avoid,
+	_Atomic uint64_t *flight, claim *out, uint16_t *port);
+
+/*
+ * Claims one given port of @lane, announced likewise. Returns 0, -EADDRNOTAVAIL (taken) or
+ * -ENOSPC.
+ */
+int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t port,
+	_Atomic uint64_t *flight, claim *out);
 
 /* Gives a claim back. False: it was not there any more. One atomic AND. */
 bool claim_give_back(struct table *t, claim c);

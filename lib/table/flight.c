@@ -6,13 +6,7 @@
 
 #define TRIES 8
 
-/* A lane, told from a claim by its highest bit. */
-static uint64_t lane_mark(uint64_t lane_hash)
-{
-	return lane_hash >> 1 | 1;
-}
-
-struct tuplebind_flight *flight_begin(struct table *t, uint64_t token, uint64_t lane_hash)
+struct tuplebind_flight *flight_begin(struct table *t, uint64_t token)
 {
 	/* A thread comes back to its own place, which no other thread's cache line holds. */
 	uint64_t place = hash_mix((uint64_t)pthread_self() ^ token);
@@ -22,21 +16,11 @@ struct tuplebind_flight *flight_begin(struct table *t, uint64_t token, uint64_t 
 			&t->header->flights[(place + (uint64_t)i) % TUPLEBIND_FLIGHTS];
 		uint64_t nobody = 0;
 
-		if (!atomic_compare_exchange_strong_explicit(
+		if (atomic_compare_exchange_strong_explicit(
 			    &f->owner, &nobody, token, memory_order_acquire, memory_order_relaxed))
-			continue;
-		/* seq_cst: seen before the claim that follows. Pairs with flight_has(). */
-		atomic_store_explicit(&f->what, lane_mark(lane_hash), memory_order_seq_cst);
-		return f;
+			return f;
 	}
 	return NULL;
-}
-
-void flight_carry(struct tuplebind_flight *f, uint64_t lane_hash, claim c)
-{
-	if (f != NULL)
-		atomic_store_explicit(
-			&f->what, c != CLAIM_NONE ? c : lane_mark(lane_hash), memory_order_seq_cst);
 }
 
 void flight_end(struct tuplebind_flight *f)
@@ -62,13 +46,12 @@ static bool in_flight(struct tuplebind_flight *f)
 	return false;
 }
 
-bool flight_has(struct table *t, uint64_t lane_hash, claim c)
+bool flight_has(struct table *t, claim c)
 {
 	for (unsigned i = 0; i < TUPLEBIND_FLIGHTS; i++) {
 		struct tuplebind_flight *f = &t->header->flights[i];
-		uint64_t what = atomic_load_explicit(&f->what, memory_order_seq_cst);
 
-		if ((what == c || what == lane_mark(lane_hash)) && in_flight(f))
+		if (atomic_load_explicit(&f->what, memory_order_seq_cst) == c && in_flight(f))
 			return true;
 	}
 	return false;

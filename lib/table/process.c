@@ -227,11 +227,10 @@ void process_enter(struct table *t, struct process_self *self)
 	count_entry(t, (unsigned)(entry - t->header->processes));
 }
 
-void process_leave(struct table *t, struct process_self *self)
+void process_leave(struct process_self *self)
 {
 	if (self->entry == NULL)
 		return;
 	atomic_store_explicit(&self->entry->pid, 0, memory_order_release);
 	self->entry = NULL;
-	process_strayed(t);
 }

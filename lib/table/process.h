@@ -21,8 +21,8 @@ struct process_self {
  */
 void process_enter(struct table *t, struct process_self *self);
 
-/* Takes the entry out again, at exit. What the process still holds has no holder soon. */
-void process_leave(struct table *t, struct process_self *self);
+/* Takes the entry out again, at exit. */
+void process_leave(struct process_self *self);
 
 /* Notes that some claim may have lost its holder without being given back. */
 void process_strayed(struct table *t);

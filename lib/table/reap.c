@@ -68,8 +68,7 @@ void reap_end(struct reap *r)
  * Whether the claim of @bit is to go: 1, 0, or -errno of sock_diag (nothing is reaped on
  * what the kernel did not say).
  */
-static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint64_t lane_hash,
-	uint16_t port, claim c)
+static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint16_t port, claim c)
 {
 	int state = diag_query(r->diag, lane, port);
 
@@ -77,7 +76,7 @@ static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint64_t 
 		return state;
 	if (state == DIAG_HELD || (state == DIAG_ORPHAN && r->keep_orphans))
 		return 0;
-	return !flight_has(r->table, lane_hash, c);
+	return !flight_has(r->table, c);
 }
 
 /*
@@ -130,7 +129,7 @@ int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
 		if (!(claims & mask) || (seen != NULL && seen[bit / 64] & mask))
 			continue;
 		claim c = claim_make(r->table, slab, tag, bit);
-		int stray = is_stray(r, &lane, lane_hash, claim_port(r->table, c), c);
+		int stray = is_stray(r, &lane, claim_port(r->table, c), c);
 		if (stray < 0)
 			return stray;
 		if (stray && claim_give_back(r->table, c)) {
