@@ -44,7 +44,7 @@ need() {
 }
 
 # shellcheck disable=SC2034 # for the scripts that source this
-build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libmd-dev uthash-dev libcriterion-dev)
+build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libmd-dev uthash-dev)
 
 # build DIRECTORY [MESON OPTION...] : configures and compiles.
 build() {

@@ -10,21 +10,12 @@
 #include "endpoint.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #define ERRORS 256
 #define LAPS 1024
 #define ANSWER_SECONDS 10
-
-static volatile sig_atomic_t stop;
-
-static void on_term(int signal_number)
-{
-	stop = 1;
-}
 
 /* 0, or the error. */
 static int exchange(int fd, long token)
@@ -66,9 +57,9 @@ int main(int argc, char **argv)
 	}
 	struct endpoint to = endpoint_read(argv[1], argv[2]);
 	long count = atol(argv[3]), lap = atol(argv[4]);
-	signal(SIGTERM, on_term);
+	hold_term();
 	signal(SIGPIPE, SIG_IGN);
-	for (i = 0; !stop && (count == 0 || i < count); i++) {
+	for (i = 0; !term_came() && (count == 0 || i < count); i++) {
 		long took = 0;
 		int error = once(&to, &took);
 

@@ -185,14 +185,15 @@ static int do_watch(char **words)
 	return epoll_ctl(fd, EPOLL_CTL_ADD, number(words[0]), &event) < 0 ? -1 : fd;
 }
 
-/* "writable EPOLL": whether an event without EPOLLHUP has come within a second. */
+/* "writable EPOLL": whether an event of a connection, made or failed, has come within a second. */
 static int do_writable(char **words)
 {
 	struct epoll_event event = {.events = 0};
 
 	/* A TCP socket that does not connect yet reports EPOLLOUT | EPOLLHUP. */
 	for (int i = 0; i < 2; i++)
-		if (epoll_wait(number(words[0]), &event, 1, 1000) == 1 && !(event.events & EPOLLHUP))
+		if (epoll_wait(number(words[0]), &event, 1, 1000) == 1 &&
+			(!(event.events & EPOLLHUP) || event.events & EPOLLERR))
 			break;
 	snprintf(answer, sizeof answer, "%s%s", event.events & EPOLLOUT ? "writable" : "nothing",
 		event.events & EPOLLHUP ? " hung up" : "");
@@ -380,10 +381,11 @@ static int do_vfork(char **words)
 			close(fd);
 		_exit(0);
 	}
-	int saved = errno;
+	if (pid < 0)
+		return -1;
 	waitpid(pid, NULL, 0);
-	errno = saved;
-	return pid < 0 ? -1 : 0;
+	errno = UNTOUCHED; /* which is the child's as well */
+	return 0;
 }
 
 static int do_wait(char **words)

@@ -2,33 +2,26 @@
  * storm [--reset] MOST ADDRESS PORT [ADDRESS PORT]...: connects and closes at full speed, at random.
  *
  * Holds a random number of connections, up to MOST, to the destinations; how many it wants changes all
- * the time. --reset: connections end by a reset, with the process too, so that the kernel keeps nothing of
- * them. The first connect() that fails ends it with exit code 1, one that takes too long with SIGALRM.
+ * the time. Half of them end in TIME_WAIT (this side closes first and waits for the other), half by a
+ * reset. --reset: all by a reset, with the process too, so that the kernel keeps nothing of
+ * them. The first connect() that fails ends it with exit code 1, what takes too long with SIGALRM.
  *
- * SIGTERM makes it stop where it is: it prints one JSON object (connects, held), keeps what it has
- * and waits for stdin to end. A failure is printed likewise (connects, held, error).
+ * Says "ready" first. SIGTERM makes it stop where it is: it prints one JSON object (connects, held,
+ * error), keeps what it has and waits for stdin to end. A failure is printed likewise.
  */
 #include "endpoint.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <unistd.h>
 
 #define MOST 16384
 #define DESTINATIONS 64
 #define HANG_SECONDS 20
 
-static volatile sig_atomic_t stop;
 static struct endpoint destinations[DESTINATIONS];
 static int destination_count, fds[MOST];
 static long connects, held;
 static bool reset;
-
-static void on_term(int signal_number)
-{
-	stop = 1;
-}
 
 static void tell(const char *error)
 {
@@ -41,8 +34,6 @@ static void open_one(void)
 	const struct endpoint *to = &destinations[random() % destination_count];
 	int fd = socket(to->address.ss_family, SOCK_STREAM, 0);
 
-	/* Set again each time: whatever hangs is found out. */
-	alarm(HANG_SECONDS);
 	if (reset)
 		reset_at_close(fd);
 	if (connect(fd, (const struct sockaddr *)&to->address, to->length) < 0) {
@@ -57,10 +48,17 @@ static void close_one(void)
 {
 	long which = random() % held;
 	int fd = fds[which];
+	char byte;
 
 	fds[which] = fds[--held];
-	if (random() % 2)
+	if (reset || random() % 2) {
 		reset_at_close(fd);
+	} else {
+		/* So that no more tuples are taken than connections are held. */
+		shutdown(fd, SHUT_WR);
+		while (read(fd, &byte, 1) > 0)
+			;
+	}
 	close(fd);
 }
 
@@ -80,11 +78,15 @@ int main(int argc, char **argv)
 	}
 	for (int i = first + 1; i < argc && destination_count < DESTINATIONS; i += 2)
 		destinations[destination_count++] = endpoint_read(argv[i], argv[i + 1]);
-	signal(SIGTERM, on_term);
+	hold_term();
 	srandom((unsigned)getpid());
-	while (!stop) {
+	puts("ready");
+	fflush(stdout);
+	while (!term_came()) {
 		if (random() % most == 0 || wanted == 0)
 			wanted = 1 + random() % most;
+		/* Set again each time: whatever hangs is found out. */
+		alarm(HANG_SECONDS);
 		if (held < wanted)
 			open_one();
 		else

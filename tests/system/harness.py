@@ -194,10 +194,10 @@ class Host:
         assert result.code == 0, result
         return result.out
 
-    def start(self, *argv, preload=None, environment=None, cwd=None, **settings):
+    def start(self, *argv, preload=None, environment=None, pass_fds=(), **settings):
         """Starts a program that goes on."""
         line, environment = self.command(argv, preload, environment, settings)
-        running = Program(line, environment, cwd=cwd)
+        running = Program(line, environment, pass_fds=pass_fds)
         self.programs.append(running)
         return running
 
@@ -301,16 +301,22 @@ class Host:
 
 def join(one, other, one_addresses, other_addresses):
     """A cable between two hosts: devices "wire" with these addresses (with prefix length)."""
+    for host in (one, other):
+        host.sysctl("net.ipv6.conf.default.accept_dad", 0)  # or link-local addresses take a second
     one.must("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire",
              "netns", str(other.anchor.pid))
     for host, addresses in ((one, one_addresses), (other, other_addresses)):
         host.add_addresses(*addresses, device="wire")
         host.must("ip", "link", "set", "wire", "up")
+    for host in (one, other):  # or the first packets are lost, and sent again a second later
+        eventually(lambda host=host: "state UP" in host.must("ip", "link", "show", "dev", "wire"))
 
 
 def eventually(holds, limit=LIMIT):
     """Waits until holds() is true, for what the kernel or another process does in its own time."""
     deadline = time.monotonic() + limit
-    while not (result := holds()) and time.monotonic() < deadline:
+    while not (result := holds()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so after {limit} s")
         time.sleep(0.01)
     return result

@@ -84,7 +84,7 @@ def test_non_blocking_in_progress(two_hosts, backend):
     """Over a cable connect() returns EINPROGRESS; the claim is there from then on."""
     client, server = two_hosts
     server.sink(f"10.7.0.100 {PORT}")
-    for preload in (None, "run"):
+    for preload, expected in ((None, "10.7.0.1"), ("run", "10.7.0.3")):
         steps = client.steps(preload=preload, addrs="10.7.0.3", backend=backend)
         fd = steps.socket("nonblock")
         watch = steps(f"watch {fd}")
@@ -92,12 +92,11 @@ def test_non_blocking_in_progress(two_hosts, backend):
         assert steps(f"writable {watch}") == "writable"
         assert steps.connect(fd, "10.7.0.100", PORT) == "0"
         assert steps.connect(fd, "10.7.0.100", PORT) == "EISCONN"
-        laddr, _ = name(steps, fd)
-        assert laddr == ("10.7.0.3" if preload else "10.7.0.1")
-        assert [s.tuple for s in server.sockets(PORT, server=True)][0].faddr == laddr
-        assert len(client.claims()) == (1 if preload else 0)
-        steps.program.close()
-        harness.eventually(lambda: not server.sockets(PORT, server=True))
+        assert name(steps, fd)[0] == expected
+        # The peer's view.
+        assert expected in {s.tuple.faddr for s in server.sockets(PORT, server=True)}
+    assert client.claims() == [t for t in client.tuples(PORT) if t.laddr == "10.7.0.3"]
+    assert len(client.claims()) == 1
 
 
 @backends
@@ -160,7 +159,7 @@ def test_link_local(two_hosts):
 
     here, there = (harness.eventually(lambda on=on: link_local(on)) for on in two_hosts)
     server.sink(f":: {PORT}")
-    index = int(client.must("cat", "/sys/class/net/wire/ifindex").strip())
+    index = client.must("ip", "-o", "link", "show", "dev", "wire").split(":")[0]
     steps = client.steps()
     [fd] = steps.open(f"{there}%{index}", PORT, kind="v6")
     assert name(steps, fd)[0] == here
@@ -307,14 +306,19 @@ def test_refused_then_retried(served, backend, again, expected, times):
 
 @backends
 def test_refused_and_retried_until_full(served, backend):
-    """Refused sockets that are used again are confined to the same tuples as fresh ones."""
+    """Refused sockets that are used again are confined to the same tuples as fresh ones. One that was
+    bound explicitly cannot leave its port, though; a fresh one then takes what is left."""
     served.set_ports(40000, 40007)
     steps = served.steps(backend=backend)
     fds = [steps.socket() for _ in range(9)]
     for fd in fds:
         assert steps.connect(fd, TO, NOBODY) == "ECONNREFUSED"
     answers = [steps.connect(fd, TO, PORT) for fd in fds]
-    assert answers.count("0") == 8 and answers.count("EADDRNOTAVAIL") == 1, answers
+    assert set(answers) == {"0", "EADDRNOTAVAIL"}
+    if backend == "explicit":
+        steps.open(TO, PORT, 8 - answers.count("0"))
+    else:
+        assert answers == ["0"] * 8 + ["EADDRNOTAVAIL"]
     assert {t.lport for t in served.tuples(PORT)} == served.ports
     assert served.claims() == served.tuples(PORT)
 
@@ -359,11 +363,11 @@ def test_timed_out(deaf, backend):
 def test_cancelled(deaf, backend):
     """A thread cancelled in connect(): the socket lives on, so does its claim, until it is closed."""
     steps = deaf.steps(backend=backend, addrs="127.0.0.9")
-    fds = [steps.socket() for _ in range(20)]
+    fds = [steps.socket() for _ in range(5)]
     for fd in fds:
         assert steps(f"cancel {fd} {TO} {PORT}") == "cancelled"
     assert deaf.claims() == [t for t in deaf.tuples(PORT) if t.laddr == "127.0.0.9"]
-    assert len(deaf.claims()) == 20
+    assert len(deaf.claims()) == 5
     for fd in fds:
         assert steps(f"close {fd}") == "0"
     assert deaf.claims() == []

@@ -215,9 +215,9 @@ Test(claim, a_given_port)
 	claim claims[6], c;
 
 	for (int i = 0; i < 6; i++) {
-		cr_assert_eq(claim_take_port(&t, &lane, ports[i], &claims[i]), 0);
+		cr_assert_eq(claim_take_port(&t, &lane, ports[i], NULL, &claims[i]), 0);
 		cr_expect_eq(claim_port(&t, claims[i]), ports[i]);
-		cr_expect_eq(claim_take_port(&t, &lane, ports[i], &c), -EADDRNOTAVAIL);
+		cr_expect_eq(claim_take_port(&t, &lane, ports[i], NULL, &c), -EADDRNOTAVAIL);
 	}
 	cr_expect_eq(fixture_claims(&t), 6);
 	for (int i = 0; i < 6; i++)
@@ -230,7 +230,7 @@ Test(claim, a_given_port_is_not_given_by_the_walk)
 	struct portorder *ports = fixture_order(&t, "7000-7001", NULL);
 	claim c;
 
-	cr_assert_eq(claim_take_port(&t, &lane, 7000, &c), 0);
+	cr_assert_eq(claim_take_port(&t, &lane, 7000, NULL, &c), 0);
 	cr_expect_eq(take(ports, STAGE_LATE, 0, &c), 7001);
 	cr_expect_eq(take(ports, STAGE_LATE, 0, &c), -EADDRNOTAVAIL);
 }
@@ -240,7 +240,7 @@ Test(claim, tells_its_lane)
 	struct tuplebind_lane told;
 	claim c;
 
-	cr_assert_eq(claim_take_port(&t, &lane, 4444, &c), 0);
+	cr_assert_eq(claim_take_port(&t, &lane, 4444, NULL, &c), 0);
 	cr_assert(claim_lane(&t, c, &told));
 	cr_expect_arr_eq(&told, &lane, sizeof lane);
 	cr_expect_not(claim_lane(&t, CLAIM_NONE, &told));
@@ -250,7 +250,7 @@ Test(claim, tells_its_lane)
 static void lose_slab_to(unsigned other, claim *c)
 {
 	lane = fixture_lane(other);
-	cr_assert_eq(claim_take_port(&t, &lane, 4444, c), 0);
+	cr_assert_eq(claim_take_port(&t, &lane, 4444, NULL, c), 0);
 }
 
 Test(claim, a_stale_handle_gives_nothing_back)
@@ -259,7 +259,7 @@ Test(claim, a_stale_handle_gives_nothing_back)
 	claim old, neighbour[2];
 
 	t.slab_count = 1;
-	cr_assert_eq(claim_take_port(&t, &lane, 4444, &old), 0);
+	cr_assert_eq(claim_take_port(&t, &lane, 4444, NULL, &old), 0);
 	cr_assert(claim_give_back(&t, old));
 	lose_slab_to(2, &neighbour[0]);
 	cr_expect_not(claim_give_back(&t, old));

@@ -7,12 +7,13 @@
 #include "table/process.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <unistd.h>
 
 static struct table t;
 static uint64_t self;
 
-static const uint64_t a_lane = UINT64_C(0x123456789abcdef0), a_claim = UINT64_C(1) << 63 | 42;
+static const uint64_t a_claim = UINT64_C(1) << 63 | 42;
 
 static void setup(void)
 {
@@ -22,62 +23,50 @@ static void setup(void)
 
 TestSuite(flight, .init = setup);
 
-Test(flight, a_claim_to_come_covers_its_lane)
+/* A flight of the process of @token that carries @c. */
+static struct tuplebind_flight *carry(uint64_t token, claim c)
 {
-	struct tuplebind_flight *f;
+	struct tuplebind_flight *f = flight_begin(&t, token);
 
-	cr_expect_not(flight_has(&t, a_lane, a_claim));
-	f = flight_begin(&t, self, a_lane);
 	cr_assert_not_null(f);
-	cr_expect(flight_has(&t, a_lane, a_claim));
-	cr_expect(flight_has(&t, a_lane, a_claim + 1));
-	cr_expect_not(flight_has(&t, hash_mix(a_lane), a_claim));
+	atomic_store(flight_what(f), c);
+	return f;
 }
 
-Test(flight, a_claim_carried_covers_itself_only)
+Test(flight, carries_its_claim_and_no_other)
 {
-	struct tuplebind_flight *f = flight_begin(&t, self, a_lane);
-
-	flight_carry(f, a_lane, a_claim);
-	cr_expect(flight_has(&t, a_lane, a_claim));
-	cr_expect_not(flight_has(&t, a_lane, a_claim + 1));
-	flight_carry(f, a_lane, CLAIM_NONE);
-	cr_expect(flight_has(&t, a_lane, a_claim + 1), "the next one is to come");
+	cr_expect_not(flight_has(&t, a_claim));
+	carry(self, a_claim);
+	cr_expect(flight_has(&t, a_claim));
+	cr_expect_not(flight_has(&t, a_claim + 1));
 }
 
 Test(flight, ends)
 {
-	struct tuplebind_flight *f = flight_begin(&t, self, a_lane);
+	struct tuplebind_flight *f = carry(self, a_claim);
 
-	flight_carry(f, a_lane, a_claim);
 	flight_end(f);
-	cr_expect_not(flight_has(&t, a_lane, a_claim));
+	cr_expect_not(flight_has(&t, a_claim));
 	cr_expect_eq(atomic_load(&f->owner), 0);
-	cr_expect_eq(flight_begin(&t, self, a_lane), f, "a thread comes back to its place");
+	cr_expect_eq(flight_begin(&t, self), f, "a thread comes back to its place");
 }
 
 Test(flight, several_at_once)
 {
-	for (uint64_t i = 0; i < 8; i++) {
-		struct tuplebind_flight *f = flight_begin(&t, self, a_lane + i * 2);
-
-		cr_assert_not_null(f);
-		flight_carry(f, a_lane + i * 2, a_claim + i);
-	}
 	for (uint64_t i = 0; i < 8; i++)
-		cr_expect(flight_has(&t, a_lane + i * 2, a_claim + i));
-	cr_expect_null(flight_begin(&t, self, a_lane), "no place near its own");
-	flight_carry(NULL, a_lane, a_claim);
+		carry(self, a_claim + i);
+	for (uint64_t i = 0; i < 8; i++)
+		cr_expect(flight_has(&t, a_claim + i));
+	cr_expect_null(flight_begin(&t, self), "no place near its own");
+	cr_expect_null(flight_what(NULL));
 	flight_end(NULL);
 }
 
 Test(flight, of_a_dead_process_counts_for_nothing_and_is_cleared)
 {
-	uint64_t dead = fixture_dead_pid() | UINT64_C(1) << 32;
-	struct tuplebind_flight *f = flight_begin(&t, dead, a_lane);
+	struct tuplebind_flight *f = carry(fixture_dead_pid() | UINT64_C(1) << 32, a_claim);
 
-	flight_carry(f, a_lane, a_claim);
-	cr_expect_not(flight_has(&t, a_lane, a_claim));
+	cr_expect_not(flight_has(&t, a_claim));
 	cr_expect_eq(atomic_load(&f->owner), 0);
 	cr_expect_eq(atomic_load(&f->what), 0);
 }
@@ -85,5 +74,23 @@ Test(flight, of_a_dead_process_counts_for_nothing_and_is_cleared)
 Test(flight, a_place_without_an_owner_counts_for_nothing)
 {
 	atomic_store(&t.header->flights[7].what, a_claim);
-	cr_expect_not(flight_has(&t, a_lane, a_claim));
+	cr_expect_not(flight_has(&t, a_claim));
+}
+
+Test(flight, a_claim_is_announced)
+{
+	struct tuplebind_lane lane = fixture_lane(1);
+	struct portorder *ports = fixture_order(&t, "1000-1009", NULL);
+	struct tuplebind_flight *f = flight_begin(&t, self);
+	uint16_t port;
+	claim c;
+
+	cr_assert_eq(claim_take_port(&t, &lane, 1000, flight_what(f), &c), 0);
+	cr_expect(flight_has(&t, c));
+	for (int i = 0; i < 9; i++) {
+		cr_assert_eq(claim_take_announced(&t, &lane, ports, STAGE_LATE, fixture_walk(), 0,
+				     flight_what(f), &c, &port),
+			0);
+		cr_expect(flight_has(&t, c));
+	}
 }

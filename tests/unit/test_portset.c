@@ -89,6 +89,7 @@ Test(portset, empty_item_is_bad)
 
 	cr_expect_eq(parse(&s, "1,,2", &f), -EINVAL);
 	cr_expect_eq(parse(&s, " ", &f), -EINVAL);
+	cr_expect_eq(parse(&s, "", &f), -EINVAL, "no port at all");
 }
 
 Test(portset, backward_range_is_told_as_such)
@@ -97,5 +98,5 @@ Test(portset, backward_range_is_told_as_such)
 	struct fault f;
 
 	cr_assert_eq(parse(&s, "2000-1000", &f), -EINVAL);
-	cr_expect_str_eq(f.text, "\"2000-1000\" ends before it begins");
+	cr_expect_not_null(strstr(f.text, "\"2000-1000\" ends before it begins"), "%s", f.text);
 }

@@ -213,7 +213,7 @@ Test(slab, no_room_is_told)
 	use_table(1);
 	atomic_store(&obtain(1, 0, &tag)->claims[0], 1);
 	cr_expect_null(obtain(2, 0, &tag));
-	cr_expect_eq(claim_take_port(&t, &lane, 1234, &c), -ENOSPC);
+	cr_expect_eq(claim_take_port(&t, &lane, 1234, NULL, &c), -ENOSPC);
 }
 
 Test(slab, a_tentative_one_left_by_the_dead_is_settled)
@@ -328,9 +328,9 @@ Test(slab, a_tentative_one_whose_maker_died_before_clearing_it)
 	key = key_of(1, 0);
 	leave_slab(key, 0, key.fingerprint | TUPLEBIND_SLAB_TENTATIVE, fixture_dead_pid(), UINT64_MAX);
 	/* Its 512 ports are out of use until reap; others of the lane are not. */
-	got = claim_take_port(&t, &lane, permutation_port(&t.permutation, 0), &c);
+	got = claim_take_port(&t, &lane, permutation_port(&t.permutation, 0), NULL, &c);
 	cr_expect_eq(got, -EADDRNOTAVAIL);
-	got = claim_take_port(&t, &lane, permutation_port(&t.permutation, 512), &c);
+	got = claim_take_port(&t, &lane, permutation_port(&t.permutation, 512), NULL, &c);
 	cr_expect_eq(got, 0);
 	cr_expect_leq(fixture_slabs(&t, key, TUPLEBIND_SLAB_LIVE), 1);
 }

@@ -1,0 +1,440 @@
+/*
+ * The book of descriptors: what was made, connected, duplicated, shared with a child and
+ * closed, and that a claim is given back with its last descriptor, and not before.
+ *
+ * The book does not look at descriptors, so most of the numbers here are of none. Claims
+ * that the kernel must know of are of connections over loopback.
+ */
+#include "fixture.h"
+#include "interpose/book.h"
+#include "kernel/diag.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct table t;
+static struct tuplebind_lane lane;
+
+static void setup(void)
+{
+	fixture_table(&t, 0);
+	lane = fixture_lane(1);
+	book_start();
+}
+
+TestSuite(book, .init = setup);
+
+static int family_of(int fd)
+{
+	int family = -1;
+
+	book_find(fd, &family);
+	return family;
+}
+
+static struct record *record_of(int fd)
+{
+	int family;
+
+	return book_find(fd, &family);
+}
+
+/* As connect() does: a record for @fd that holds a claim. */
+static claim hold(int fd, uint16_t port)
+{
+	struct record *r = book_record(fd, AF_INET);
+	claim c;
+
+	cr_assert_not_null(r);
+	cr_assert_eq(claim_take_port(&t, &lane, port, NULL, &c), 0);
+	book_set_claim(r, c);
+	return c;
+}
+
+static void close_fd(int fd)
+{
+	struct record *r = book_remove(fd);
+
+	book_settle(&t, r);
+}
+
+static bool held(uint16_t port)
+{
+	claim c;
+
+	if (claim_take_port(&t, &lane, port, NULL, &c) < 0)
+		return true;
+	claim_give_back(&t, c);
+	return false;
+}
+
+Test(book, nothing_is_known_at_first)
+{
+	cr_expect(book_usable());
+	for (int fd = -1; fd < 10; fd++) {
+		cr_expect_not(book_has(fd));
+		cr_expect_null(record_of(fd));
+		cr_expect_eq(family_of(fd), 0);
+		cr_expect_null(book_remove(fd));
+	}
+	book_settle(&t, NULL);
+}
+
+Test(book, a_fresh_socket)
+{
+	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 6, AF_INET6);
+	cr_expect(book_has(5));
+	cr_expect_eq(family_of(5), AF_INET);
+	cr_expect_eq(family_of(6), AF_INET6);
+	cr_expect_null(record_of(5), "it needs no record");
+	cr_expect_null(book_remove(5));
+	cr_expect_not(book_has(5));
+	book_note_socket(&t, 6, 0);
+	cr_expect_not(book_has(6), "something else is there now");
+}
+
+Test(book, a_record)
+{
+	struct record *r;
+
+	book_note_socket(&t, 5, AF_INET6);
+	r = book_record(5, AF_INET6);
+	cr_assert_not_null(r);
+	cr_expect_eq(book_record(5, AF_INET6), r);
+	cr_expect_eq(record_of(5), r);
+	cr_expect_eq(family_of(5), AF_INET6);
+	cr_expect_eq(atomic_load(&r->descriptors), 1);
+	cr_expect_eq(atomic_load(&r->flags), 0);
+	cr_expect_eq(atomic_load(&r->claim), CLAIM_NONE);
+	cr_expect_eq(book_remove(5), r);
+	book_settle(&t, r);
+}
+
+Test(book, one_not_seen_made_is_maybe_shared)
+{
+	struct record *r = book_record(5, AF_INET);
+
+	cr_expect(atomic_load(&r->flags) & RECORD_SHARED);
+}
+
+Test(book, the_claim_goes_with_the_descriptor)
+{
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	cr_expect(held(1000));
+	close_fd(5);
+	cr_expect_not(held(1000));
+	cr_expect_eq(fixture_claims(&t), 0);
+}
+
+Test(book, given_back_once)
+{
+	struct record *r;
+
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	r = record_of(5);
+	book_give_back(&t, r);
+	cr_expect_not(held(1000));
+	/* Somebody else's now: a second time must not take it away. */
+	hold(6, 1000);
+	book_give_back(&t, r);
+	close_fd(5);
+	cr_expect(held(1000));
+}
+
+Test(book, a_closed_one_is_forgotten)
+{
+	struct record *r;
+
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	close_fd(5);
+	book_note_socket(&t, 5, AF_INET);
+	r = book_record(5, AF_INET);
+	cr_expect_eq(atomic_load(&r->claim), CLAIM_NONE);
+	cr_expect_eq(atomic_load(&r->flags), 0);
+}
+
+Test(book, duplicates_share_and_the_last_gives_back)
+{
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	book_duplicate(&t, 5, 6);
+	book_duplicate(&t, 6, 7);
+	cr_expect_eq(record_of(5), record_of(7));
+	cr_expect_eq(atomic_load(&record_of(5)->descriptors), 3);
+	close_fd(5);
+	close_fd(7);
+	cr_expect(held(1000));
+	close_fd(6);
+	cr_expect_not(held(1000));
+}
+
+Test(book, duplicates_of_a_fresh_socket_share_what_comes)
+{
+	book_note_socket(&t, 5, AF_INET6);
+	book_duplicate(&t, 5, 6);
+	cr_expect_eq(family_of(6), AF_INET6);
+	hold(6, 1000);
+	close_fd(6);
+	cr_expect(held(1000), "descriptor 5 leads to it");
+	close_fd(5);
+	cr_expect_not(held(1000));
+}
+
+Test(book, a_duplicate_closes_what_it_stands_on)
+{
+	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 6, AF_INET);
+	hold(5, 1000);
+	hold(6, 1001);
+	book_duplicate(&t, 5, 6);
+	cr_expect(held(1000));
+	cr_expect_not(held(1001));
+	/* A duplicate of something the book does not know closes, too. */
+	book_duplicate(&t, 50, 6);
+	cr_expect_not(book_has(6));
+	cr_expect(held(1000));
+	book_duplicate(&t, 50, 5);
+	cr_expect_not(held(1000));
+}
+
+Test(book, a_duplicate_of_itself_changes_nothing)
+{
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	book_duplicate(&t, 5, 5);
+	cr_expect_eq(atomic_load(&record_of(5)->descriptors), 1);
+	cr_expect(held(1000));
+	close_fd(5);
+	cr_expect_not(held(1000));
+}
+
+Test(book, duplicates_over_each_other_again_and_again)
+{
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	for (int i = 0; i < 1000; i++) {
+		book_duplicate(&t, 5, 6);
+		book_duplicate(&t, 6, 5);
+	}
+	cr_expect_eq(atomic_load(&record_of(5)->descriptors), 2);
+	close_fd(6);
+	cr_expect(held(1000));
+	close_fd(5);
+	cr_expect_not(held(1000));
+}
+
+/* A stray close, by stdio for one: the number is used again without a word to the book. */
+Test(book, what_was_closed_behind_its_back_is_given_back_when_the_kernel_says_so)
+{
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	book_note_socket(&t, 5, AF_INET);
+	cr_expect_not(held(1000), "no socket has it");
+	cr_expect_eq(family_of(5), AF_INET);
+	cr_expect_null(record_of(5));
+}
+
+/* A connection whose claim the book holds at descriptor 5. */
+static struct fixture_connection connected(bool fresh)
+{
+	struct fixture_connection c;
+
+	if (diag_tuple(&lane, 1) < 0)
+		cr_skip_test("no sock_diag here");
+	fixture_connect(&c);
+	lane = c.lane;
+	if (fresh)
+		book_note_socket(&t, 5, AF_INET);
+	hold(5, c.lport);
+	return c;
+}
+
+Test(book, what_another_process_may_hold_is_kept_while_the_kernel_has_it)
+{
+	struct fixture_connection c = connected(true);
+	uint64_t strays = atomic_load(&t.header->strays);
+
+	book_forked();
+	close_fd(5);
+	cr_expect(held(c.lport));
+	cr_expect_neq(atomic_load(&t.header->strays), strays, "and reap is told");
+}
+
+Test(book, what_another_process_may_hold_is_given_back_when_the_kernel_does_not_have_it)
+{
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	book_forked();
+	close_fd(5);
+	cr_expect_not(held(1000));
+}
+
+Test(book, what_was_made_after_the_fork_is_nobody_elses)
+{
+	struct fixture_connection c;
+
+	book_forked();
+	c = connected(true);
+	close_fd(5);
+	cr_expect_not(held(c.lport), "it is given back without a question");
+}
+
+/* Made before the fork and connected after it: the child has the socket as well. */
+Test(book, what_was_made_before_the_fork_is_maybe_shared)
+{
+	struct fixture_connection c;
+
+	book_note_socket(&t, 5, AF_INET);
+	book_forked();
+	c = connected(false);
+	close_fd(5);
+	cr_expect(held(c.lport));
+}
+
+Test(book, one_that_came_from_elsewhere_is_maybe_shared)
+{
+	struct fixture_connection c = connected(false);
+
+	close_fd(5);
+	cr_expect(held(c.lport));
+}
+
+Test(book, a_forked_child_has_a_copy)
+{
+	int status;
+	pid_t child;
+
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	child = fork();
+	if (child == 0) {
+		bool strange = !book_usable();
+
+		book_start();
+		close_fd(5);
+		_exit(strange && book_usable() && !book_has(5) ? 0 : 1);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_expect_eq(status, 0, "the book does not know the child before it is told");
+	cr_expect(book_has(5), "the parent's is another");
+	close_fd(5);
+}
+
+Test(book, ranges)
+{
+	struct record *list;
+
+	for (int fd = 10; fd < 30; fd++) {
+		book_note_socket(&t, fd, AF_INET);
+		hold(fd, (uint16_t)(1000 + fd));
+	}
+	book_duplicate(&t, 15, 40);
+	list = book_remove_range(12, 19);
+	cr_expect_eq(fixture_claims(&t), 20, "nothing is given back before the descriptors are closed");
+	book_settle_all(&t, list);
+	for (int fd = 10; fd < 30; fd++) {
+		bool gone = fd >= 12 && fd <= 19;
+
+		cr_expect_eq(book_has(fd), !gone);
+		cr_expect_eq(held((uint16_t)(1000 + fd)), !gone || fd == 15, "%d", fd);
+	}
+	book_settle_all(&t, book_remove_range(0, UINT32_MAX));
+	cr_expect_eq(fixture_claims(&t), 0);
+	cr_expect_null(book_remove_range(20, 10));
+}
+
+Test(book, ranges_across_distant_descriptors)
+{
+	static const int fds[] = {0, 4095, 4096, 100000, (1 << 20) - 1};
+
+	for (size_t i = 0; i < 5; i++) {
+		book_note_socket(&t, fds[i], AF_INET);
+		hold(fds[i], (uint16_t)(1000 + i));
+	}
+	book_settle_all(&t, book_remove_range(1, 99999));
+	cr_expect_eq(fixture_claims(&t), 3);
+	book_settle_all(&t, book_remove_range(0, UINT32_MAX));
+	cr_expect_eq(fixture_claims(&t), 0);
+}
+
+Test(book, descriptors_past_the_end_are_not_kept)
+{
+	static const int fds[] = {-1, 1 << 20, INT32_MAX, INT32_MIN};
+
+	for (size_t i = 0; i < 4; i++) {
+		book_note_socket(&t, fds[i], AF_INET);
+		cr_expect_not(book_has(fds[i]));
+		cr_expect_null(book_record(fds[i], AF_INET));
+		cr_expect_null(book_remove(fds[i]));
+		book_duplicate(&t, fds[i], fds[i]);
+	}
+}
+
+Test(book, a_duplicate_past_the_end_makes_it_maybe_shared)
+{
+	book_note_socket(&t, 5, AF_INET);
+	hold(5, 1000);
+	book_duplicate(&t, 5, 1 << 20);
+	cr_expect(atomic_load(&record_of(5)->flags) & RECORD_SHARED);
+	cr_expect_eq(atomic_load(&record_of(5)->descriptors), 1);
+}
+
+Test(book, records_are_used_again)
+{
+	uint32_t most = 0;
+
+	for (int i = 0; i < 10000; i++) {
+		struct record *r;
+
+		book_note_socket(&t, 5, AF_INET);
+		hold(5, 1000);
+		r = record_of(5);
+		most = r->number > most ? r->number : most;
+		close_fd(5);
+	}
+	cr_expect_eq(most, 0);
+}
+
+/* Each thread has descriptors of its own, as threads of a program do. */
+static void *open_and_close(void *argument)
+{
+	int base = (int)(intptr_t)argument;
+	uintptr_t wrong = 0;
+
+	for (int i = 0; i < 5000; i++) {
+		int fd = base + i % 7;
+		struct record *r;
+
+		book_note_socket(&t, fd, AF_INET);
+		r = book_record(fd, AF_INET);
+		book_duplicate(&t, fd, base + 8);
+		wrong += r == NULL || atomic_load(&r->descriptors) != 2 || record_of(base + 8) != r;
+		close_fd(fd);
+		wrong += atomic_load(&r->descriptors) != 1;
+		close_fd(base + 8);
+		wrong += book_has(fd) || book_has(base + 8);
+	}
+	return (void *)wrong;
+}
+
+Test(book, threads_do_not_get_each_others_records)
+{
+	pthread_t threads[8];
+	uintptr_t wrong = 0;
+
+	for (int i = 0; i < 8; i++)
+		pthread_create(&threads[i], NULL, open_and_close, (void *)(intptr_t)(100 * i + 10));
+	for (int i = 0; i < 8; i++) {
+		void *result;
+
+		pthread_join(threads[i], &result);
+		wrong += (uintptr_t)result;
+	}
+	cr_expect_eq(wrong, 0);
+}

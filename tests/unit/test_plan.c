@@ -1,0 +1,277 @@
+/*
+ * The plan: rules in their order, skips first, the general rule last, and the ports that
+ * each rule ends up with for late and for explicit bind.
+ */
+#include "choose/plan.h"
+#include "fixture.h"
+#include "kernel/sysctl.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+static struct plan plan;
+static struct config config;
+static struct fault fault;
+static struct table t;
+
+static void setup(void)
+{
+	fixture_clean_environment();
+	cr_assert_eq(config_read(&config, &fault), 0);
+	fixture_table(&t, 0);
+}
+
+static void teardown(void)
+{
+	plan_free(&plan);
+}
+
+TestSuite(plan, .init = setup, .fini = teardown);
+
+static void make(void)
+{
+	plan_free(&plan);
+	cr_assert_eq(plan_make(&plan, &config, &fault), 0, "%s", fault.text);
+	plan.permutation = &t.permutation;
+	plan_set_ports(&plan);
+}
+
+static const struct rule *rule_for(const char *address, uint16_t port)
+{
+	struct addr a;
+
+	cr_assert_eq(addr_parse(address, &a), 0);
+	return plan_rule(&plan, &a, port);
+}
+
+/* The text of the rule's first address for @address; "" when the rule skips. */
+static const char *first_address(const char *address, uint16_t port)
+{
+	static char text[ADDR_TEXT_MAX];
+	const struct rule *r = rule_for(address, port);
+	struct addr a;
+
+	if (r->skip)
+		return "";
+	addr_parse(address, &a);
+	if (pool_count(&r->pool, &a) == 0)
+		return "auto";
+	a = pool_at(&r->pool, &a, 0);
+	addr_format(&a, text);
+	return text;
+}
+
+static unsigned ports_of(const struct rule *r, enum stage stage)
+{
+	return atomic_load(&r->ports->order.counts[stage]);
+}
+
+Test(plan, without_rules_everything_is_the_general_one)
+{
+	config.addrs = "10.0.0.1";
+	make();
+	cr_expect_str_eq(first_address("192.0.2.1", 80), "10.0.0.1");
+	cr_expect_str_eq(first_address("2001:db8::1", 80), "auto");
+	cr_expect(rule_for("192.0.2.1", 80)->everything);
+}
+
+Test(plan, first_match_wins)
+{
+	config.addrs = "10.0.0.1";
+	config.rules = "192.0.2.0/24:443=10.0.0.2; 192.0.2.7=10.0.0.3;192.0.0.0/16=10.0.0.4 ;"
+		       "[2001:db8::/32]:80=2001:db8::5;";
+	make();
+	cr_expect_str_eq(first_address("192.0.2.7", 443), "10.0.0.2");
+	cr_expect_str_eq(first_address("192.0.2.7", 80), "10.0.0.3");
+	cr_expect_str_eq(first_address("192.0.2.8", 80), "10.0.0.4");
+	cr_expect_str_eq(first_address("192.1.2.8", 80), "10.0.0.1");
+	cr_expect_str_eq(first_address("2001:db8::1", 80), "2001:db8::5");
+	cr_expect_str_eq(first_address("2001:db8::1", 81), "auto");
+}
+
+Test(plan, skips_come_before_rules)
+{
+	config.rules = "192.0.2.0/24=10.0.0.2";
+	config.skip = "192.0.2.7, [::1]:80,127.0.0.0/8";
+	make();
+	cr_expect_str_eq(first_address("192.0.2.7", 80), "");
+	cr_expect_str_eq(first_address("192.0.2.8", 80), "10.0.0.2");
+	cr_expect_str_eq(first_address("::1", 80), "");
+	cr_expect_str_eq(first_address("::1", 81), "auto");
+	cr_expect_str_eq(first_address("127.9.9.9", 1), "");
+}
+
+Test(plan, a_rule_may_skip)
+{
+	config.addrs = "10.0.0.1";
+	config.rules = "192.0.2.7:80=10.0.0.2;192.0.2.7=skip;0.0.0.0/0=auto";
+	make();
+	cr_expect_str_eq(first_address("192.0.2.7", 80), "10.0.0.2");
+	cr_expect_str_eq(first_address("192.0.2.7", 81), "");
+	cr_expect_str_eq(first_address("192.0.2.8", 81), "auto");
+}
+
+Test(plan, pools_of_several_addresses_in_a_rule)
+{
+	struct addr a;
+
+	config.rules = "192.0.2.7=10.0.0.2,10.0.0.8/30@2000-2009,3000;192.0.2.8=10.0.0.9";
+	make();
+	addr_parse("192.0.2.7", &a);
+	cr_expect_eq(pool_count(&rule_for("192.0.2.7", 80)->pool, &a), 5);
+	addr_parse("192.0.2.8", &a);
+	cr_expect_eq(pool_count(&rule_for("192.0.2.8", 80)->pool, &a), 1);
+}
+
+Test(plan, ports_of_each_rule)
+{
+	config.backend = BACKEND_EXPLICIT;
+	config.ports = "1000-1999";
+	config.rules = "192.0.2.7=10.0.0.2@2000-2009,3000;192.0.2.8=10.0.0.2;192.0.2.9=10.0.0.3@2000-2009,3000";
+	make();
+	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_ODD), 5);
+	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_EVEN), 6);
+	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_LATE), 0);
+	cr_expect_eq(ports_of(rule_for("192.0.2.8", 80), STAGE_ODD), 500);
+	cr_expect_eq(ports_of(rule_for("192.0.2.1", 80), STAGE_EVEN), 500);
+	cr_expect_eq(rule_for("192.0.2.7", 80)->ports, rule_for("192.0.2.9", 80)->ports,
+		"rules that name the same ports share them");
+	cr_expect_eq(plan.ports_count, 2);
+}
+
+/* Late bind can have what the kernel would choose from, and no other port. */
+Test(plan, late_bind_has_the_kernels_range)
+{
+	struct portset range, offered, wanted;
+
+	sysctl_ports(&range, &offered);
+	portset_clear(&wanted);
+	portset_add_range(&wanted, 1, 65535);
+	config.ports = "1-65535";
+	make();
+	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_LATE), portset_count(&offered));
+	portset_remove(&wanted, &offered);
+	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_ODD) +
+			     ports_of(rule_for("192.0.2.7", 80), STAGE_EVEN),
+		portset_count(&wanted));
+}
+
+Test(plan, automatic_ports_are_the_kernels)
+{
+	struct portset range, offered;
+
+	sysctl_ports(&range, &offered);
+	make();
+	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_LATE), portset_count(&offered));
+	cr_expect_not(portorder_has(&rule_for("192.0.2.7", 80)->ports->order, STAGE_ODD));
+	/* Late bind proves missing. */
+	atomic_store(&plan.late, 0);
+	plan_set_ports(&plan);
+	cr_expect_not(portorder_has(&rule_for("192.0.2.7", 80)->ports->order, STAGE_LATE));
+	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_ODD) +
+			     ports_of(rule_for("192.0.2.7", 80), STAGE_EVEN),
+		portset_count(&offered));
+}
+
+Test(plan, settings_are_carried_over)
+{
+	config.balance = BALANCE_PACK;
+	config.when_full = FULL_KERNEL;
+	make();
+	cr_expect_eq(plan.balance, BALANCE_PACK);
+	cr_expect_eq(plan.when_full, FULL_KERNEL);
+	cr_expect_eq(atomic_load(&plan.late), 1);
+	config.backend = BACKEND_EXPLICIT;
+	make();
+	cr_expect_eq(atomic_load(&plan.late), 0);
+}
+
+Test(plan, more_rules_than_a_few)
+{
+	static char rules[64 * 300];
+	size_t length = 0;
+
+	for (unsigned i = 0; i < 300; i++)
+		length += (size_t)snprintf(rules + length, sizeof rules - length,
+			"10.1.%u.%u=10.0.0.%u@%u;", i / 256, i % 256, i % 250 + 1, 1000 + i);
+	config.rules = rules;
+	make();
+	cr_expect_eq(plan.rule_count, 301);
+	cr_expect_str_eq(first_address("10.1.1.43", 80), "10.0.0.50");
+	cr_expect(rule_for("10.2.0.0", 80)->everything);
+}
+
+/* A refusal names the variable and the bad part. */
+static void expect_bad(const char *variable, const char *part)
+{
+	fault.text[0] = '\0';
+	plan_free(&plan);
+	cr_expect_eq(plan_make(&plan, &config, &fault), -EINVAL, "%s %s", variable, part);
+	cr_expect_eq(strncmp(fault.text, variable, strlen(variable)), 0, "%s", fault.text);
+	cr_expect_eq(strncmp(fault.text + strlen(variable), ": ", 2), 0, "%s", fault.text);
+	cr_expect_not_null(strstr(fault.text, part), "%s in %s", part, fault.text);
+	cr_expect_null(strchr(fault.text, '\n'));
+}
+
+Test(plan, bad_general_values)
+{
+	config.addrs = "10.0.0.1,nosuch9";
+	expect_bad("TUPLEBIND_ADDRS", "\"nosuch9\"");
+	config.addrs = "auto";
+	config.ports = "1000-";
+	expect_bad("TUPLEBIND_PORTS", "\"1000-\"");
+	config.ports = "auto,5";
+	expect_bad("TUPLEBIND_PORTS", "\"auto\"");
+}
+
+Test(plan, bad_skips)
+{
+	static const char *const bad[] = {"10.0.0.256", "localhost", "10.0.0.1/33", "10.0.0.1:0", "[::1"};
+
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		char list[64];
+
+		snprintf(list, sizeof list, "10.0.0.9,%s", bad[i]);
+		config.skip = list;
+		expect_bad("TUPLEBIND_SKIP", bad[i]);
+	}
+}
+
+Test(plan, bad_rules)
+{
+	static const struct {
+		const char *rule, *part;
+	} bad[] = {{"10.0.0.1", "10.0.0.1"}, {"=10.0.0.1", "\"\""}, {"x=10.0.0.1", "\"x\""},
+		{"10.0.0.1=", "address"}, {"10.0.0.1=nosuch9", "\"nosuch9\""}, {"10.0.0.1=Skip", "\"Skip\""},
+		{"10.0.0.1=10.0.0.2@x", "\"x\""}, {"10.0.0.1=10.0.0.2@5-4", "\"5-4\""},
+		{"10.0.0.1=skip@5", "skip"}, {"10.0.0.1:99999=10.0.0.2", "10.0.0.1:99999"},
+		{"10.0.0.1=10.0.0.2=10.0.0.3", "10.0.0.2=10.0.0.3"}};
+
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		char list[96];
+
+		snprintf(list, sizeof list, "10.0.0.9=skip;%s;10.0.0.8=skip", bad[i].rule);
+		config.rules = list;
+		expect_bad("TUPLEBIND_RULES", bad[i].part);
+	}
+}
+
+/* As TUPLEBIND_PORTS may not be empty: a rule without any port serves nobody. */
+Test(plan, a_rule_that_names_no_ports_behind_its_at)
+{
+	config.rules = "10.0.0.1=10.0.0.2@";
+	expect_bad("TUPLEBIND_RULES", "port");
+}
+
+Test(plan, rule_that_is_too_long)
+{
+	static char rules[4000];
+
+	memset(rules, '1', sizeof rules - 1);
+	config.rules = rules;
+	expect_bad("TUPLEBIND_RULES", "too long");
+	config.rules = NULL;
+	config.skip = rules;
+	expect_bad("TUPLEBIND_SKIP", "too long");
+}

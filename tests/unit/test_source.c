@@ -1,0 +1,282 @@
+/*
+ * The local addresses a connect() tries: all of the pool once, from where the balance
+ * says; without a pool the one that routing chooses; not those that were set aside.
+ */
+#include "choose/source.h"
+#include "fixture.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+static struct source_memory *memory;
+static struct rule rule;
+static struct addr to;
+
+static void setup(void)
+{
+	memory = fixture_shared(sizeof *memory);
+	source_start(memory);
+	addr_parse("192.0.2.1", &to);
+}
+
+static void teardown(void)
+{
+	pool_free(&rule.pool);
+}
+
+TestSuite(source, .init = setup, .fini = teardown);
+
+static void use_pool(const char *list)
+{
+	struct fault f;
+
+	pool_free(&rule.pool);
+	cr_assert_eq(pool_parse(list, &rule.pool, &f), 0, "%s", f.text);
+}
+
+/* The last bytes of the addresses of one walk, as text: "1 2 3 ". */
+static const char *walk(enum balance balance)
+{
+	static char all[256];
+	struct source_walk w;
+	struct addr a;
+	size_t length = 0;
+
+	all[0] = '\0';
+	source_walk_start(&w, memory, &rule, balance, &to);
+	while (source_walk_next(&w, &a) && length < sizeof all - 8)
+		length += (size_t)sprintf(all + length, "%u ", a.bytes[15]);
+	return all;
+}
+
+/* The last byte of the first address. */
+static unsigned first(enum balance balance)
+{
+	struct source_walk w;
+	struct addr a = {.scope = 0};
+
+	source_walk_start(&w, memory, &rule, balance, &to);
+	cr_assert(source_walk_next(&w, &a));
+	return a.bytes[15];
+}
+
+static void set_aside(const char *text)
+{
+	struct source_walk w;
+	struct addr a;
+
+	addr_parse(text, &a);
+	source_walk_start(&w, memory, &rule, BALANCE_PACK, &to);
+	source_walk_failed(&w, &a);
+}
+
+Test(source, pack_begins_with_the_first_always)
+{
+	use_pool("10.0.0.1-10.0.0.4");
+	for (int i = 0; i < 10; i++)
+		cr_expect_str_eq(walk(BALANCE_PACK), "1 2 3 4 ");
+}
+
+Test(source, rotate_is_even)
+{
+	unsigned counts[5] = {0};
+
+	use_pool("10.0.0.0-10.0.0.4");
+	for (int i = 0; i < 500; i++)
+		counts[first(BALANCE_ROTATE)]++;
+	for (int i = 0; i < 5; i++)
+		cr_expect_eq(counts[i], 100);
+}
+
+Test(source, rotate_takes_neighbours_in_turn)
+{
+	unsigned before, next;
+
+	use_pool("10.0.0.0-10.0.0.4");
+	before = first(BALANCE_ROTATE);
+	for (int i = 0; i < 20; i++) {
+		next = first(BALANCE_ROTATE);
+		cr_expect_eq(next, (before + 1) % 5);
+		before = next;
+	}
+}
+
+Test(source, random_is_roughly_even)
+{
+	unsigned counts[4] = {0}, repeats = 0, before = 9;
+
+	use_pool("10.0.0.0-10.0.0.3");
+	for (int i = 0; i < 4000; i++) {
+		unsigned now = first(BALANCE_RANDOM);
+
+		counts[now]++;
+		repeats += now == before;
+		before = now;
+	}
+	/* 1,000 expected of each, give or take 27; ten times that is out of the question. */
+	for (int i = 0; i < 4; i++) {
+		cr_expect_gt(counts[i], 730);
+		cr_expect_lt(counts[i], 1270);
+	}
+	cr_expect_gt(repeats, 730, "each is drawn anew");
+	cr_expect_lt(repeats, 1270);
+}
+
+Test(source, hash_is_the_destinations_own)
+{
+	unsigned counts[8] = {0};
+
+	use_pool("10.0.0.0-10.0.0.7");
+	for (unsigned i = 0; i < 800; i++) {
+		struct source_memory *mine = memory;
+		unsigned here;
+
+		to.bytes[14] = (uint8_t)(i / 256);
+		to.bytes[15] = (uint8_t)i;
+		here = first(BALANCE_HASH);
+		counts[here]++;
+		cr_assert_eq(first(BALANCE_HASH), here);
+		/* Another process agrees. */
+		memory = calloc(1, sizeof *memory);
+		source_start(memory);
+		cr_assert_eq(first(BALANCE_HASH), here);
+		free(memory);
+		memory = mine;
+	}
+	for (int i = 0; i < 8; i++)
+		cr_expect_gt(counts[i], 40, "%u of 800", counts[i]);
+}
+
+Test(source, every_balance_goes_through_the_whole_pool_once)
+{
+	static const enum balance balances[] = {BALANCE_ROTATE, BALANCE_RANDOM, BALANCE_HASH, BALANCE_PACK};
+
+	use_pool("10.0.0.1,10.0.0.5-10.0.0.6,10.0.0.9");
+	for (size_t b = 0; b < sizeof balances / sizeof balances[0]; b++) {
+		char twice[64];
+
+		/* Some rotation of the pool's order. */
+		for (int i = 0; i < 20; i++) {
+			const char *got = walk(balances[b]);
+
+			strcpy(twice, "1 5 6 9 1 5 6 9 ");
+			cr_expect_eq(strlen(got), 8);
+			cr_expect_not_null(strstr(twice, got), "%s", got);
+		}
+	}
+}
+
+Test(source, what_does_not_go_with_the_destination_is_left_out)
+{
+	use_pool("10.0.0.1,127.0.0.9,2001:db8::5,10.0.0.2");
+	cr_expect_str_eq(walk(BALANCE_PACK), "1 2 ");
+	addr_parse("127.0.0.1", &to);
+	cr_expect_str_eq(walk(BALANCE_PACK), "9 ");
+}
+
+Test(source, what_was_set_aside_is_left_out)
+{
+	use_pool("10.0.0.1-10.0.0.4");
+	set_aside("10.0.0.2");
+	cr_expect_str_eq(walk(BALANCE_PACK), "1 3 4 ");
+	set_aside("10.0.0.1");
+	cr_expect_str_eq(walk(BALANCE_PACK), "3 4 ");
+	set_aside("10.0.0.3");
+	set_aside("10.0.0.4");
+	cr_expect_str_eq(walk(BALANCE_PACK), "");
+}
+
+Test(source, a_pool_too_large_to_walk_through_ends)
+{
+	struct source_walk w;
+	struct addr a;
+	unsigned steps = 0;
+
+	addr_parse("2001:db8::1", &to);
+	use_pool("2001:db8::/64");
+	source_walk_start(&w, memory, &rule, BALANCE_RANDOM, &to);
+	while (source_walk_next(&w, &a))
+		steps++;
+	cr_expect_gt(steps, 1000);
+	cr_expect_leq(steps, 65536);
+}
+
+Test(source, without_a_pool_routing_chooses)
+{
+	struct source_walk w;
+	struct addr loopback, a;
+
+	addr_parse("127.0.0.1", &loopback);
+	use_pool("auto");
+	to = loopback;
+	for (int i = 0; i < 3; i++) {
+		source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
+		cr_assert(source_walk_next(&w, &a));
+		cr_expect(addr_equal(&a, &loopback));
+		cr_expect_not(source_walk_next(&w, &a), "there is one answer only");
+	}
+}
+
+Test(source, without_an_address_that_goes_with_it_routing_chooses)
+{
+	struct source_walk w;
+	struct addr loopback, a;
+
+	addr_parse("127.0.0.1", &loopback);
+	use_pool("10.0.0.1,2001:db8::5");
+	to = loopback;
+	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
+	cr_assert(source_walk_next(&w, &a));
+	cr_expect(addr_equal(&a, &loopback));
+}
+
+/* Written where routes are remembered, so that asking and remembering can be told apart. */
+static void rewrite_remembered(const struct addr *laddr)
+{
+	for (unsigned i = 0; i < SOURCE_ROUTES; i++) {
+		struct source_route *r = &memory->routes[i];
+
+		if (atomic_load(&r->sequence) != 0)
+			memcpy((void *)&r->words[2], laddr->bytes, 16);
+	}
+}
+
+Test(source, a_route_is_remembered_until_it_fails)
+{
+	struct source_walk w;
+	struct addr loopback, other, a;
+
+	addr_parse("127.0.0.1", &loopback);
+	addr_parse("127.0.0.77", &other);
+	use_pool("auto");
+	to = loopback;
+	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
+	cr_assert(source_walk_next(&w, &a));
+	for (unsigned i = 0; i < SOURCE_ROUTES; i++)
+		if (atomic_load(&memory->routes[i].sequence) != 0)
+			atomic_store(&memory->routes[i].words[5], UINT64_MAX);
+	rewrite_remembered(&other);
+	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
+	cr_assert(source_walk_next(&w, &a));
+	cr_expect(addr_equal(&a, &other), "remembered");
+	source_walk_failed(&w, &a);
+	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
+	cr_assert(source_walk_next(&w, &a));
+	cr_expect(addr_equal(&a, &loopback), "asked anew");
+}
+
+/* A writer that was interrupted for good, as in a child forked in the middle of it. */
+Test(source, a_half_written_route_is_done_without)
+{
+	struct source_walk w;
+	struct addr loopback, a;
+
+	addr_parse("127.0.0.1", &loopback);
+	use_pool("auto");
+	to = loopback;
+	for (unsigned i = 0; i < SOURCE_ROUTES; i++)
+		atomic_store(&memory->routes[i].sequence, 1);
+	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
+	cr_assert(source_walk_next(&w, &a));
+	cr_expect(addr_equal(&a, &loopback));
+}
