@@ -139,7 +139,7 @@ struct tuplebind_header {
 	_Atomic uint64_t reaper; /* process id of who is reaping, above it the second it began */
 	_Atomic uint64_t strays; /* counts events that may have left claims without a holder */
 	_Atomic uint32_t processes_used; /* entries of processes that were ever in use */
-	uint32_t reserved;
+	_Atomic uint32_t turns; /* gives each process a turn of its own in a pool */
 	uint8_t unused[2048 - 56 - 16 - 24];
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];

@@ -13,12 +13,9 @@
 /* A pool too large to be tried through is tried this far. */
 #define WALK_MAX 65536
 
-void source_start(struct source_memory *m)
+void source_start(struct source_memory *m, uint64_t turn)
 {
-	uint64_t turn;
-
 	random_bytes(&m->key, sizeof m->key);
-	random_bytes(&turn, sizeof turn);
 	atomic_store_explicit(&m->turn, turn, memory_order_relaxed);
 }
 

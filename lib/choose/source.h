@@ -33,8 +33,11 @@ struct source_memory {
 	struct aside aside; /* addresses that could not be bound */
 };
 
-/* Keys the memory and gives it a turn of its own: at start, and in a forked child. */
-void source_start(struct source_memory *m);
+/*
+ * Keys the memory and sets where in a pool the process begins: at start, and in a forked child.
+ * Programs that make one connection each spread evenly if every one has the next @turn.
+ */
+void source_start(struct source_memory *m, uint64_t turn);
 
 /* Walks the addresses for one connect(). */
 struct source_walk {

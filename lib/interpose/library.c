@@ -22,6 +22,12 @@ bool library_table_sound(void)
 	return false;
 }
 
+static void start_sources(void)
+{
+	source_start(&library.sources,
+		atomic_fetch_add_explicit(&library.table.header->turns, 1, memory_order_relaxed));
+}
+
 static void before_fork(void)
 {
 	book_forked();
@@ -37,7 +43,7 @@ void library_start_child(void)
 {
 	book_start();
 	claim_walk_start(&library.walk);
-	source_start(&library.sources);
+	start_sources();
 	/* Counts into the stripe of its own and is entered when it first connects. */
 	library.table.stripe =
 		&library.table.header->stripes[(uint64_t)getpid() % TUPLEBIND_STRIPES];
@@ -107,7 +113,7 @@ __attribute__((constructor)) static void start(void)
 	}
 	book_start();
 	claim_walk_start(&library.walk);
-	source_start(&library.sources);
+	start_sources();
 	process_enter(&library.table, &library.self);
 	pthread_atfork(before_fork, after_fork_in_parent, library_start_child);
 	atomic_store_explicit(&library.active, 1, memory_order_release);

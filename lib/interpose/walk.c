@@ -13,6 +13,7 @@
  */
 #define REAP_ENOUGH  256
 #define REAP_LONGEST UINT64_C(200000000) /* ns */
+#define REAP_ROUNDS  8
 #define REAP_SHORT   UINT64_C(10000000)	 /* ns; a look this short may follow another */
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
@@ -158,45 +159,71 @@ static bool reap_addresses(struct attempt *a, uint64_t deadline)
 	return freed != 0;
 }
 
+/* When a lane was last looked through for claims without a holder, and may be again. */
+static struct {
+	_Atomic uint64_t strays_seen, next, next_for_strays;
+} looks;
+
 /*
  * When no tuple is left: are some only taken because their holders died? Looked into at once when
- * something happened that may leave such claims, unless long looks took half of the time
- * lately, and else now and then, so that most failing connects cost no more than the
- * look at the table. True: it may be worth trying again.
+ * something happened that may leave such claims, unless long looks in vain took half of the time
+ * lately, and else now and then, so that most failing connects cost no more than the look at the
+ * table.
  */
-static bool reap_for(struct attempt *a, uint64_t deadline)
+static bool may_look(uint64_t now)
 {
-	static _Atomic uint64_t strays_seen, next_look, next_look_for_strays;
-	uint64_t strays = process_strays(&library.table), now = reap_now();
-	bool strayed = strays != atomic_load_explicit(&strays_seen, memory_order_relaxed);
+	uint64_t strays = process_strays(&library.table);
+	bool strayed = strays != atomic_load_explicit(&looks.strays_seen, memory_order_relaxed);
 
-	if (now >= deadline ||
-		now < atomic_load_explicit(
-			      strayed ? &next_look_for_strays : &next_look, memory_order_relaxed))
-		return false;
+	return now >= atomic_load_explicit(
+			      strayed ? &looks.next_for_strays : &looks.next, memory_order_relaxed);
+}
+
+/* A look that helped may be followed by another at once. */
+static void note_look(uint64_t start, bool helped)
+{
+	uint64_t end = reap_now(), took = end - start;
+	uint64_t pause = took * REAP_SHARE > REAP_PAUSE ? took * REAP_SHARE : REAP_PAUSE;
+
+	atomic_store_explicit(&looks.next, helped ? 0 : end + pause, memory_order_relaxed);
+	atomic_store_explicit(&looks.next_for_strays, helped || took < REAP_SHORT ? 0 : end + took,
+		memory_order_relaxed);
+	/* What this look itself left standing for strangers is no news. */
+	if (!helped)
+		atomic_store_explicit(
+			&looks.strays_seen, process_strays(&library.table), memory_order_relaxed);
+}
+
+static bool is_full(const struct walked *w)
+{
+	return w->full && !w->done && !w->give_up && !w->table_full;
+}
+
+/* Reaps and tries again, until that has given a tuple or gives nothing any more. */
+static struct walked reap_and_walk(struct attempt *a, struct walked walked)
+{
+	uint64_t start = reap_now(), deadline = start + REAP_LONGEST;
+
+	if (!may_look(start))
+		return walked;
 	/* What comes back may be in TIME_WAIT, and on even ports: no other port is left. */
 	tuple_allow_even(a);
-	bool again = reap_addresses(a, deadline);
-	uint64_t end = reap_now(), took = end - now;
-	uint64_t pause = took * REAP_SHARE > REAP_PAUSE ? took * REAP_SHARE : REAP_PAUSE;
-	/* As long as there is something to be had, the next failing connect looks again. */
-	if (!again)
-		atomic_store_explicit(&strays_seen, strays, memory_order_relaxed);
-	atomic_store_explicit(&next_look_for_strays, again || took < REAP_SHORT ? 0 : end + took,
-		memory_order_relaxed);
-	atomic_store_explicit(&next_look, again ? 0 : end + pause, memory_order_relaxed);
-	return again;
+	/* What one round gives back another process may take before us, or it cannot be had. */
+	for (int round = 0; round < REAP_ROUNDS && is_full(&walked) && reap_addresses(a, deadline);
+		round++)
+		walked = walk_addresses(a);
+	int error = errno;
+	note_look(start, walked.done);
+	errno = error;
+	return walked;
 }
 
 int walk_connect(struct attempt *a)
 {
 	struct walked walked = walk_addresses(a);
-	uint64_t deadline = walked.full ? reap_now() + REAP_LONGEST : 0;
 
-	/* What one round gives back another process may take before us. */
-	while (walked.full && !walked.done && !walked.give_up && !walked.table_full &&
-		reap_for(a, deadline))
-		walked = walk_addresses(a);
+	if (is_full(&walked))
+		walked = reap_and_walk(a, walked);
 	if (walked.done)
 		return errno == 0 ? 0 : -1;
 	if (walked.table_full)

@@ -168,10 +168,9 @@ static inline bool may_have_free(const struct tuplebind_slab *slab, const _Atomi
  * Claims in slab @number of the lane, made if need be. 0, -EADDRNOTAVAIL, -ENOSPC, or
  * -EAGAIN when somebody was at work on the slab.
  */
-static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, uint64_t lane_hash,
+static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, struct slab_key key,
 	unsigned number, const struct span *s, _Atomic uint64_t *flight, claim *out)
 {
-	struct slab_key key = slab_key(t, lane_hash, number);
 	struct target to = {.table = t, .flight = flight};
 
 	for (int attempt = 0; attempt < 16; attempt++) {
@@ -211,6 +210,7 @@ int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
 		(uint16_t)(offset + atomic_fetch_add_explicit(steps, 1, memory_order_relaxed));
 
 	for (int lap = 0; lap < 3; lap++) {
+		uint64_t group_home = 0;
 		bool moving = false;
 
 		/* The slab in which the walk starts is visited twice: its end first, its head last.
@@ -227,7 +227,11 @@ int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
 						 ? (int)(avoid_position % TUPLEBIND_SLAB_PORTS)
 						 : -1,
 			};
-			int got = claim_in_number(t, lane, lane_hash, number, &s, flight, out);
+			if (visit == 0 || number % SLAB_GROUP == 0)
+				group_home = slab_group_home(t, lane_hash, number / SLAB_GROUP);
+			int got = claim_in_number(t, lane,
+				slab_key_in_group(lane_hash, number, group_home), number, &s,
+				flight, out);
 
 			if (got == 0) {
 				uint16_t position =
@@ -262,8 +266,9 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 	unsigned position = permutation_position(&t->permutation, port);
 	unsigned bit = position % TUPLEBIND_SLAB_PORTS;
 	struct span one = {.mask = all, .from = bit, .to = bit + 1, .avoid = -1};
-	int got = claim_in_number(t, lane, slab_lane_hash(t, lane), position / TUPLEBIND_SLAB_PORTS,
-		&one, flight, out);
+	unsigned number = position / TUPLEBIND_SLAB_PORTS;
+	int got = claim_in_number(
+		t, lane, slab_key(t, slab_lane_hash(t, lane), number), number, &one, flight, out);
 
 	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }

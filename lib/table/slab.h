@@ -48,19 +48,33 @@ uint64_t slab_lane_hash(const struct table *t, const struct tuplebind_lane *lane
 /* Slabs next to each other in number are so in memory, eight by eight: a lane is walked faster. */
 #define SLAB_GROUP 8
 
-/* Derives the key of slab @number (0..127) of the lane. */
-static inline struct slab_key slab_key(const struct table *t, uint64_t lane_hash, unsigned number)
+/* Where the slabs of a group have their homes, one behind the other. */
+static inline uint64_t slab_group_home(const struct table *t, uint64_t lane_hash, unsigned group)
 {
-	/* Odd constants: 2^64 over the golden ratio (Knuth, TAOCP 6.4), and an LCG multiplier. */
+	/* An odd constant: the multiplier of a linear congruential generator. */
+	uint64_t place = hash_mix(lane_hash ^ (group + 1) * UINT64_C(0xd1342543de82ef95));
+
+	return (uint64_t)((unsigned __int128)place * t->slab_count >> 64);
+}
+
+/* The key of slab @number (0..127) of the lane, when the home of its group is known. */
+static inline struct slab_key slab_key_in_group(
+	uint64_t lane_hash, unsigned number, uint64_t group_home)
+{
+	/* An odd constant: 2^64 over the golden ratio (Knuth, TAOCP 6.4). */
 	uint64_t fingerprint = hash_mix(lane_hash + number * UINT64_C(0x9e3779b97f4a7c15));
-	uint64_t place =
-		hash_mix(lane_hash ^ (number / SLAB_GROUP + 1) * UINT64_C(0xd1342543de82ef95));
 
 	return (struct slab_key){
 		.fingerprint = fingerprint & TUPLEBIND_TAG_FINGERPRINT,
-		.home = (uint64_t)((unsigned __int128)place * t->slab_count >> 64) +
-			number % SLAB_GROUP,
+		.home = group_home + number % SLAB_GROUP,
 	};
+}
+
+/* Derives the key of slab @number of the lane. */
+static inline struct slab_key slab_key(const struct table *t, uint64_t lane_hash, unsigned number)
+{
+	return slab_key_in_group(
+		lane_hash, number, slab_group_home(t, lane_hash, number / SLAB_GROUP));
 }
 
 static inline unsigned slab_state(uint64_t tag)
