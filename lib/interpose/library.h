@@ -11,6 +11,7 @@
 #include "choose/source.h"
 #include "interpose/book.h"
 #include "interpose/next.h"
+#include "kernel/listeners.h"
 #include "kernel/netns.h"
 #include "table/process.h"
 #include "table/reap.h"
@@ -27,6 +28,7 @@ struct library {
 	_Atomic uint64_t token; /* process_token() of this process; 0: not looked up yet */
 	struct claim_walk walk;
 	struct source_memory sources;
+	struct listeners listeners;
 	struct aside timewait_refused; /* lanes whose tuples in TIME_WAIT cannot be reused */
 	struct aside
 		even_allowed; /* destinations so full that even ports may be bound explicitly */

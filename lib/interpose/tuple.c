@@ -187,9 +187,12 @@ static bool was_explicit(uint16_t port)
  */
 static enum tried bind_and_connect(struct attempt *a, bool timewait)
 {
-	int error = sock_reuse_address(a->fd);
-
+	if (listeners_has(&library.listeners, a->lport)) {
+		keep_for_stranger(a);
+		return TRIED_NEXT_PORT;
+	}
 	a->touched = true;
+	int error = sock_reuse_address(a->fd);
 	if (error == 0)
 		error = sock_bind(a->fd, a->family, &a->laddr, a->lport);
 	if (error < 0)

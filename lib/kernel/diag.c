@@ -10,7 +10,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TIMEWAIT_STATES (1u << TCP_TIME_WAIT)
 /* All but LISTEN and CLOSE, which have no foreign address. SYN_RECV sockets are servers'. */
 #define CONNECTED_STATES (~(1u << TCP_LISTEN | 1u << TCP_CLOSE))
 
@@ -156,27 +155,46 @@ static bool lane_of(const struct inet_diag_msg *m, int protocol, struct tuplebin
 	return lane->fport != 0;
 }
 
+/* What a dump asks for, and what is done with each socket of it. */
+struct dump {
+	int protocol;
+	uint32_t states;
+	uint16_t fport; /* 0: any */
+	diag_visit *visit;
+	diag_port *visit_port;
+	void *context;
+};
+
+static void dump_message(const struct dump *d, const struct inet_diag_msg *m)
+{
+	struct tuplebind_lane lane;
+
+	if (d->visit_port != NULL)
+		d->visit_port(d->context, ntohs(m->id.idiag_sport));
+	else if (lane_of(m, d->protocol, &lane))
+		d->visit(d->context, &lane, ntohs(m->id.idiag_sport), state_of(m));
+}
+
 /*
  * One family's dump. The filter is a two-step program: destination port >= fport, then
  * <= fport; a jump past the end refuses the socket.
  */
-static int dump_family(
-	int fd, int family, int protocol, uint16_t fport, diag_visit *visit, void *context)
+static int dump_family(int fd, int family, const struct dump *d)
 {
 	struct request request = {
 		.head = {.nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
 		.body = {.sdiag_family = (uint8_t)family,
-			.sdiag_protocol = (uint8_t)protocol,
-			.idiag_states = CONNECTED_STATES},
+			.sdiag_protocol = (uint8_t)d->protocol,
+			.idiag_states = d->states},
 	};
 	struct inet_diag_bc_op filter[4] = {
 		{.code = INET_DIAG_BC_D_GE, .yes = 2 * sizeof *filter, .no = sizeof filter + 4},
-		{.no = fport},
+		{.no = d->fport},
 		{.code = INET_DIAG_BC_D_LE,
 			.yes = 2 * sizeof *filter,
 			.no = 2 * sizeof *filter + 4},
-		{.no = fport},
+		{.no = d->fport},
 	};
 	struct nlattr attribute = {
 		.nla_len = sizeof attribute + sizeof filter, .nla_type = INET_DIAG_REQ_BYTECODE};
@@ -186,10 +204,11 @@ static int dump_family(
 		{.iov_base = filter, .iov_len = sizeof filter},
 	};
 	static const size_t with_filter = 3, without = 1;
-	_Alignas(struct nlmsghdr) char buffer[32768];
+	/* Not larger: this may run on a signal's stack. */
+	_Alignas(struct nlmsghdr) char buffer[8192];
 
-	request.head.nlmsg_len = sizeof request + (fport ? sizeof attribute + sizeof filter : 0);
-	int error = send_bytes(fd, parts, fport ? with_filter : without);
+	request.head.nlmsg_len = sizeof request + (d->fport ? sizeof attribute + sizeof filter : 0);
+	int error = send_bytes(fd, parts, d->fport ? with_filter : without);
 	if (error < 0)
 		return error;
 	for (;;) {
@@ -200,28 +219,41 @@ static int dump_family(
 		unsigned left = (unsigned)got;
 		for (struct nlmsghdr *h = (struct nlmsghdr *)buffer; NLMSG_OK(h, left);
 			h = NLMSG_NEXT(h, left)) {
-			struct tuplebind_lane lane;
-
 			if (h->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (h->nlmsg_type == NLMSG_ERROR)
 				return ((struct nlmsgerr *)NLMSG_DATA(h))->error;
-			const struct inet_diag_msg *m = NLMSG_DATA(h);
-			if (lane_of(m, protocol, &lane))
-				visit(context, &lane, ntohs(m->id.idiag_sport), state_of(m));
+			dump_message(d, NLMSG_DATA(h));
 		}
 	}
 }
 
-int diag_dump(int protocol, uint16_t fport, diag_visit *visit, void *context)
+static int dump(const struct dump *d)
 {
 	int fd = diag_open();
 
 	if (fd < 0)
 		return fd;
-	int error = dump_family(fd, AF_INET, protocol, fport, visit, context);
+	int error = dump_family(fd, AF_INET, d);
 	if (error == 0)
-		error = dump_family(fd, AF_INET6, protocol, fport, visit, context);
+		error = dump_family(fd, AF_INET6, d);
 	diag_close(fd);
 	return error;
+}
+
+int diag_dump(int protocol, uint16_t fport, diag_visit *visit, void *context)
+{
+	return dump(&(struct dump){.protocol = protocol,
+		.states = CONNECTED_STATES,
+		.fport = fport,
+		.visit = visit,
+		.context = context});
+}
+
+int diag_listeners(diag_port *visit, void *context)
+{
+	return dump(&(struct dump){.protocol = IPPROTO_TCP,
+		.states = 1u << TCP_LISTEN,
+		.visit_port = visit,
+		.context = context});
 }

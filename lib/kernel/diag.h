@@ -42,3 +42,12 @@ typedef void diag_visit(
  * or -errno. No cancellation point.
  */
 int diag_dump(int protocol, uint16_t fport, diag_visit *visit, void *context);
+
+/* Called with each port that has a listener, perhaps several times. */
+typedef void diag_port(void *context, uint16_t port);
+
+/*
+ * Visits the ports of all listening TCP sockets of the namespace. Returns 0 or -errno. No
+ * cancellation point.
+ */
+int diag_listeners(diag_port *visit, void *context);
