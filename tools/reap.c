@@ -85,7 +85,14 @@ static int reap_table(struct table *t, const char *name)
 	return 0;
 }
 
-/* 1: a table of another network namespace, of which this one's kernel tables say nothing. */
+/* The namespace a table is of, by its file's name: tuplebind.<uid>.<inode>[.<name>]. */
+static uint64_t namespace_of(const char *file)
+{
+	const char *dot = strchr(file + strlen(TABLE_PREFIX), '.');
+
+	return dot != NULL ? strtoull(dot + 1, NULL, 10) : 0;
+}
+
 static int reap_file(const char *file, const struct netns *ns)
 {
 	char path[TABLE_PATH_MAX * 2 + 16], name[TABLE_NAME_MAX + 1];
@@ -95,14 +102,12 @@ static int reap_file(const char *file, const struct netns *ns)
 	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
 	command_table_name(file, name);
 	int error = table_open(&table, path, true, &fault);
-	if (error == -EACCES)
-		return 0; /* another user's */
+	if (error == -EACCES || error == -ENOENT)
+		return 0; /* another user's, or removed just now */
 	if (error < 0)
 		return command_fail("reap: %s", fault.text);
-	if (table.header->identity.netns != ns->inode ||
-		(ns->cookie != 0 && table.header->identity.netns_cookie != ns->cookie))
-		error = 1;
-	else
+	/* The number may have come back: of an earlier namespace the kernel knows nothing here. */
+	if (ns->cookie == 0 || table.identity.netns_cookie == ns->cookie)
 		error = reap_table(&table, name);
 	table_detach(&table);
 	return error;
@@ -134,11 +139,10 @@ int reap_main(int argc, char **argv)
 	if (count < 0)
 		return EXIT_TUPLEBIND;
 	for (int i = 0; i < count; i++) {
-		int result = reap_file(files[i]->d_name, &ns);
-
-		others += result == 1;
-		if (result > 1)
-			status = result;
+		if (namespace_of(files[i]->d_name) != ns.inode)
+			others++;
+		else if (reap_file(files[i]->d_name, &ns) != 0)
+			status = EXIT_TUPLEBIND;
 		free(files[i]);
 	}
 	free(files);

@@ -203,8 +203,8 @@ static int show(const char *file, bool json, uint64_t lanes_shown, bool first)
 	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
 	command_table_name(file, s.name);
 	error = table_open(&s.table, path, false, &fault);
-	if (error == -EACCES)
-		return -EACCES; /* another user's */
+	if (error == -EACCES || error == -ENOENT)
+		return -EACCES; /* another user's, or removed just now */
 	if (error < 0) {
 		command_fail("status: %s", fault.text);
 		return error;

@@ -14,11 +14,16 @@ bool library_table_sound(void)
 {
 	if (table_intact(&library.table))
 		return true;
-	if (atomic_exchange_explicit(&library.active, 0, memory_order_relaxed))
-		log_line(LOG_WARN, "the table is unusable: some process has written over it; the "
-				   "kernel chooses "
-				   "from now on; remove the file in " TABLE_DIRECTORY
-				   " and start the programs anew");
+	if (atomic_exchange_explicit(&library.active, 0, memory_order_relaxed)) {
+		struct text line;
+
+		text_clear(&line);
+		text_put(&line, "the table is unusable: some process has written over ");
+		text_put(&line, library.table_path);
+		text_put(&line, "; the kernel chooses from now on; remove the file and start the "
+				"programs anew");
+		log_text(LOG_WARN, &line);
+	}
 	return false;
 }
 
@@ -68,6 +73,7 @@ static int prepare(const struct config *c, struct fault *f)
 	error = table_attach(&library.table, c->table, c->table_size, &library.netns, f);
 	if (error < 0)
 		return error;
+	table_path(library.table_path, c->table, geteuid(), &library.netns);
 	library.plan.permutation = &library.table.permutation;
 	plan_set_ports(&library.plan);
 	return 0;
