@@ -1,16 +1,14 @@
 /*
- * arguments ADDRESS PORT: hands connect() and close() what they must refuse, and tells how they did.
+ * arguments ADDRESS PORT: hands connect() and close() what they must refuse, and tells how they
+ * did.
  *
  * ADDRESS is IPv4 and something listens on PORT. Prints one line per call: what was tried, result,
  * errno. The output must be the same with and without tuplebind.
  */
-#include <arpa/inet.h>
+#include "endpoint.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -23,7 +21,8 @@ static void tell(const char *what, int result)
 {
 	int error = errno;
 
-	printf("%s: %d %s\n", what, result, error == UNTOUCHED ? "untouched" : strerrorname_np(error));
+	printf("%s: %d %s\n", what, result,
+		error == UNTOUCHED ? "untouched" : strerrorname_np(error));
 	fflush(stdout);
 }
 
@@ -75,8 +74,9 @@ static void lengths(void)
 
 static void addresses(void)
 {
-	struct sockaddr_in6 in6 = {
-		.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = in.sin_port};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
+		.sin6_port = in.sin_port};
 	struct sockaddr_in odd = in;
 	int fd = tcp(AF_INET);
 
@@ -167,10 +167,8 @@ int main(int argc, char **argv)
 {
 	if (argc != 3)
 		return 2;
-	in.sin_family = AF_INET;
-	in.sin_port = htons((uint16_t)atoi(argv[2]));
-	if (inet_pton(AF_INET, argv[1], &in.sin_addr) != 1)
-		return 2;
+	struct endpoint to = endpoint_read(argv[1], argv[2]);
+	memcpy(&in, &to.address, sizeof in);
 	lengths();
 	addresses();
 	descriptors();

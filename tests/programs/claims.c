@@ -47,8 +47,8 @@ static void print_slab(const struct tuplebind_header *h, const struct tuplebind_
 	for (unsigned bit = 0; bit < TUPLEBIND_SLAB_PORTS; bit++)
 		if (slab->claims[bit / 64] >> (bit % 64) & 1)
 			printf("%s %u %s %u\n", laddr,
-				port_at(h, (unsigned)slab->number * TUPLEBIND_SLAB_PORTS + bit), faddr,
-				lane.fport);
+				port_at(h, (unsigned)slab->number * TUPLEBIND_SLAB_PORTS + bit),
+				faddr, lane.fport);
 }
 
 int main(int argc, char **argv)
@@ -60,7 +60,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: claims FILE\n");
 		return 2;
 	}
-	const struct tuplebind_header *h = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	const struct tuplebind_header *h =
+		mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (h == MAP_FAILED || h->identity.magic != TUPLEBIND_TABLE_MAGIC ||
 		h->identity.version != TUPLEBIND_TABLE_VERSION) {
 		fprintf(stderr, "claims: %s is not a table of this version\n", argv[1]);

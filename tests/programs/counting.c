@@ -12,7 +12,8 @@
 
 static unsigned connects, closes;
 
-__attribute__((visibility("default"))) int connect(int fd, const struct sockaddr *to, socklen_t length)
+__attribute__((visibility("default"))) int connect(
+	int fd, const struct sockaddr *to, socklen_t length)
 {
 	int (*next)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "connect");
 

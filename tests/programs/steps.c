@@ -2,32 +2,30 @@
  * steps [IN OUT]: makes the calls it is told, one a line, and answers each with one line.
  *
  * The answer is the call's result, or the name of the error. errno is set to a mark before
- * each call; when a call that succeeds has changed it, the answer ends in " errno". The table of orders at
- * the end of this file says what can be asked for. Orders come on descriptor IN (0) and answers go
- * to OUT (1), which survive "exec". An order that is "child ..." goes to the child of the last "fork".
+ * each call; when a call that succeeds has changed it, the answer ends in " errno". The table of
+ * orders at the end of this file says what can be asked for. Orders come on descriptor IN (0) and
+ * answers go to OUT (1), which survive "exec". An order that is "child ..." goes to the child of
+ * the last "fork".
  */
-#include <arpa/inet.h>
+#include "endpoint.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define UNTOUCHED 4242
+#define UNTOUCHED      4242
 #define LINE_MAX_BYTES 4096
-#define WORDS_MAX 16
-#define A_WHILE_US 100000
+#define WORDS_MAX      16
+#define A_WHILE_US     100000
 
 static int orders = STDIN_FILENO, answers = STDOUT_FILENO;
 static pid_t child_pid;
@@ -39,28 +37,17 @@ static int number(const char *word)
 	return atoi(word);
 }
 
-static socklen_t address(char **words, struct sockaddr_storage *out)
+/* Words: ADDRESS[%INTERFACE INDEX] PORT. */
+static struct endpoint endpoint_of(char **words)
 {
-	struct sockaddr_in *in = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
-	uint16_t port = htons((uint16_t)atoi(words[1]));
-
-	memset(out, 0, sizeof *out);
-	if (inet_pton(AF_INET, words[0], &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		in->sin_port = port;
-		return sizeof *in;
-	}
 	char *scope = strchr(words[0], '%');
-	if (scope != NULL) {
+
+	if (scope != NULL)
 		*scope = '\0';
-		in6->sin6_scope_id = (uint32_t)atoi(scope + 1);
-	}
-	if (inet_pton(AF_INET6, words[0], &in6->sin6_addr) != 1)
-		abort();
-	in6->sin6_family = AF_INET6;
-	in6->sin6_port = port;
-	return sizeof *in6;
+	struct endpoint e = endpoint_read(words[0], words[1]);
+	if (scope != NULL)
+		((struct sockaddr_in6 *)&e.address)->sin6_scope_id = (uint32_t)atoi(scope + 1);
+	return e;
 }
 
 static int do_socket(char **words)
@@ -86,10 +73,9 @@ static int do_socket(char **words)
 
 static int do_connect(char **words)
 {
-	struct sockaddr_storage to;
-	socklen_t length = address(words + 1, &to);
+	struct endpoint to = endpoint_of(words + 1);
 
-	return connect(number(words[0]), (struct sockaddr *)&to, length);
+	return connect(number(words[0]), (struct sockaddr *)&to.address, to.length);
 }
 
 static int do_unspec(char **words)
@@ -109,10 +95,9 @@ static int do_unix(char **words)
 
 static int do_bind(char **words)
 {
-	struct sockaddr_storage to;
-	socklen_t length = address(words + 1, &to);
+	struct endpoint to = endpoint_of(words + 1);
 
-	return bind(number(words[0]), (struct sockaddr *)&to, length);
+	return bind(number(words[0]), (struct sockaddr *)&to.address, to.length);
 }
 
 static int do_listen(char **words)
@@ -135,10 +120,11 @@ static int do_name(char **words)
 		return -1;
 	bool v4 = name.ss_family == AF_INET;
 	inet_ntop(name.ss_family,
-		v4 ? (void *)&((struct sockaddr_in *)&name)->sin_addr :
-		     (void *)&((struct sockaddr_in6 *)&name)->sin6_addr,
+		v4 ? (void *)&((struct sockaddr_in *)&name)->sin_addr
+		   : (void *)&((struct sockaddr_in6 *)&name)->sin6_addr,
 		host, sizeof host);
-	snprintf(answer, sizeof answer, "%s %u", host, ntohs(((struct sockaddr_in *)&name)->sin_port));
+	snprintf(answer, sizeof answer, "%s %u", host,
+		ntohs(((struct sockaddr_in *)&name)->sin_port));
 	return 0;
 }
 
@@ -152,6 +138,7 @@ static int do_option(char **words)
 		{"no-port", IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1},
 		{"user-timeout", IPPROTO_TCP, TCP_USER_TIMEOUT, 100},
 		{"v6only", IPPROTO_IPV6, IPV6_V6ONLY, 1},
+		{"mark", SOL_SOCKET, SO_MARK, 7},
 	};
 	struct linger reset = {.l_onoff = 1};
 
@@ -300,7 +287,8 @@ static int do_cancel(char **words)
 	usleep(A_WHILE_US);
 	pthread_cancel(thread);
 	pthread_join(thread, &result);
-	snprintf(answer, sizeof answer, "%s", result == PTHREAD_CANCELED ? "cancelled" : "returned");
+	snprintf(
+		answer, sizeof answer, "%s", result == PTHREAD_CANCELED ? "cancelled" : "returned");
 	errno = UNTOUCHED;
 	return 0;
 }
@@ -312,8 +300,10 @@ static int do_pass(char **words)
 {
 	char byte = 'x', control[CMSG_SPACE(sizeof(int))] = "";
 	struct iovec part = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct msghdr message = {.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof control};
 	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
 	int fd = number(words[0]);
 
@@ -328,8 +318,10 @@ static int do_take(char **words)
 {
 	char byte, control[CMSG_SPACE(sizeof(int))];
 	struct iovec part = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct msghdr message = {.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof control};
 	int fd = -1;
 
 	if (recvmsg(passing[1], &message, 0) != 1 || CMSG_FIRSTHDR(&message) == NULL)
@@ -427,23 +419,23 @@ static const struct {
 	int arguments;
 	int (*run)(char **words);
 } table[] = {
-	{"socket", 1, do_socket},	/* KIND */
-	{"connect", 3, do_connect},	/* FD ADDRESS PORT */
-	{"unspec", 1, do_unspec},	/* FD: connect() to AF_UNSPEC */
-	{"unix", 2, do_unix},		/* FD PATH: connect() to an AF_UNIX path */
-	{"bind", 3, do_bind},		/* FD ADDRESS PORT */
-	{"listen", 2, do_listen},	/* FD BACKLOG */
-	{"accept", 1, do_accept},	/* FD */
-	{"name", 1, do_name},		/* FD: local address and port */
-	{"option", 2, do_option},	/* FD NAME: setsockopt() */
-	{"error", 1, do_error},		/* FD: SO_ERROR */
+	{"socket", 1, do_socket},   /* KIND */
+	{"connect", 3, do_connect}, /* FD ADDRESS PORT */
+	{"unspec", 1, do_unspec},   /* FD: connect() to AF_UNSPEC */
+	{"unix", 2, do_unix},	    /* FD PATH: connect() to an AF_UNIX path */
+	{"bind", 3, do_bind},	    /* FD ADDRESS PORT */
+	{"listen", 2, do_listen},   /* FD BACKLOG */
+	{"accept", 1, do_accept},   /* FD */
+	{"name", 1, do_name},	    /* FD: local address and port */
+	{"option", 2, do_option},   /* FD NAME: setsockopt() */
+	{"error", 1, do_error},	    /* FD: SO_ERROR */
 	{"watch", 1, do_watch},
 	{"writable", 1, do_writable},
 	{"close", 1, do_close},
 	{"dup", 1, do_dup},
 	{"dup2", 2, do_dup2},
 	{"dup3", 2, do_dup3},
-	{"dupfd", 2, do_dupfd},		/* FD LOWEST */
+	{"dupfd", 2, do_dupfd}, /* FD LOWEST */
 	{"dupfd_cloexec", 2, do_dupfd_cloexec},
 	{"close_range", 2, do_close_range},
 	{"closefrom", 1, do_closefrom},

@@ -225,8 +225,10 @@ class Host:
         return self.run(COMMAND, *words, **options)
 
     def reap(self):
+        """`tuplebind reap`, which may complain only of tables that tests beside this one have broken."""
         result = self.tuplebind("reap")
-        assert result.code == 0, result
+        ours = [line for line in result.err.splitlines() if f".{self.namespace}" in line]
+        assert result.code in (0, 125) and ours == [], result
 
     # What the kernel and the table say.
 

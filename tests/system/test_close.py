@@ -199,7 +199,6 @@ def test_fork(served, steps, fork, first):
 @pytest.mark.parametrize("fork", ["fork", "_Fork"])
 def test_child_connects_too(served, steps, fork):
     """What a child opens is its own, and is claimed in the same lane."""
-    served.set_ports(40000, 40999)
     fds = steps.open(TO, PORT, COUNT)
     steps(fork)
     theirs = []
@@ -267,10 +266,12 @@ input()
     expect_after_reap(served, 0)
 
 
-def test_passed_to_another_process(served, steps):
+@backends
+def test_passed_to_another_process(served, backend):
     """SCM_RIGHTS: who sent it closes it, the receiver holds it. close() cannot know that; the
     kernel does, and nobody else gets the tuple, nor an error while another one is free."""
     served.set_ports(40000, 40001)
+    steps = served.steps(backend=backend)
     assert steps("fork") == "0"
     [fd] = steps.open(TO, PORT)
     assert steps(f"pass {fd}") == "1"

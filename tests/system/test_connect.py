@@ -116,6 +116,26 @@ def test_non_blocking_refused(two_hosts, backend):
         assert client.claims() == []
 
 
+@backends
+def test_non_blocking_refused_then_retried(two_hosts, backend):
+    """Call by call as without the preload, and in the end connected from the pool."""
+    client, server = two_hosts
+    server.sink(f"10.7.0.100 {PORT}")
+    heard = []
+    for preload in (None, "run"):
+        steps = client.steps(preload=preload, addrs="10.7.0.3", backend=backend)
+        fd = steps.socket("nonblock")
+        watch = steps(f"watch {fd}")
+        answers = []
+        for port in (NOBODY, NOBODY, PORT, PORT, PORT):
+            answers.append(steps.connect(fd, "10.7.0.100", port))
+            steps(f"writable {watch}")
+        heard.append(answers)
+    assert heard[0] == heard[1] == ["EINPROGRESS", "ECONNREFUSED", "EINPROGRESS", "0", "EISCONN"]
+    assert [t.laddr for t in client.claims()] == ["10.7.0.3"]
+    assert set(client.claims()) <= set(client.tuples(PORT))
+
+
 def test_asyncio(served):
     script = f"""
 import asyncio
@@ -166,6 +186,31 @@ def test_link_local(two_hosts):
     assert [(t.laddr, t.faddr) for t in client.claims()] == [(here, there)]
 
 
+@backends
+@pytest.mark.parametrize("kind, to, reached", [("v4", "0.0.0.0", "127.0.0.1"), ("v6", "::", "::1")])
+def test_any_as_destination(served, backend, kind, to, reached):
+    """The kernel takes 0.0.0.0 and :: for this host; the claim names what was reached."""
+    for preload in (None, "run"):
+        steps = served.steps(preload=preload, backend=backend)
+        [fd] = steps.open(to, PORT, kind=kind)
+        assert name(steps, fd)[0] == reached
+    [claim] = served.claims()
+    assert (claim.laddr, claim.lport) == name(steps, fd)
+    assert claim in served.tuples(PORT)
+
+
+def test_port_range_changes(served):
+    """An administrator moves ip_local_port_range while a program runs: what the kernel gave is what
+    is claimed, and soon exactly the new range is used."""
+    steps = served.steps(backend="late")
+    steps.open(TO, PORT, 50)
+    served.set_ports(50000, 50099)
+    fds = steps.open(TO, 8002, 100)
+    assert {name(steps, fd)[1] for fd in fds} == served.ports
+    assert steps.connect(steps.socket(), TO, 8002) == "EADDRNOTAVAIL"
+    assert served.claims() == sorted(served.tuples(PORT) + served.tuples(8002))
+
+
 # Sockets that are left alone
 
 ALONE = {
@@ -206,6 +251,39 @@ def test_address_the_program_chose_is_kept(served, backend):
     assert {(t.laddr, t.lport) for t in served.tuples(PORT)} == \
         {("127.0.0.77", port) for port in served.ports}
     assert served.claims() == served.tuples(PORT)
+
+
+def test_marked_socket_is_left_to_routing(served):
+    """SO_MARK may route it elsewhere: without a pool nobody but the kernel can tell its address."""
+    steps = served.steps()
+    fd = steps.socket()
+    assert steps(f"option {fd} mark") == "0"
+    assert steps.connect(fd, TO, PORT) == "0"
+    assert served.claims() == []
+    assert served.status()["counters"]["passed"] == 1
+
+
+def test_socket_of_another_namespace(two_hosts):
+    """After setns() sockets belong to another host than the table: they are the kernel's, and so are
+    claims made there by nobody."""
+    here, there = two_hosts
+    for on in two_hosts:
+        on.sink(f"{TO} {PORT}")
+    script = f"""
+import ctypes, os, socket
+opened = [socket.create_connection(("{TO}", {PORT}))]
+with open("/proc/{there.anchor.pid}/ns/net") as namespace:
+    assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0
+opened.append(socket.create_connection(("{TO}", {PORT})))
+print("ready", flush=True)
+input()
+"""
+    running = here.start(harness.PYTHON, "-c", script, preload="run", addrs="127.0.0.9")
+    assert running.line() == "ready", running.errors()
+    assert {t.laddr for t in here.tuples(PORT)} == {"127.0.0.9"}
+    assert {t.laddr for t in there.tuples(PORT)} == {"127.0.0.1"}
+    assert here.claims() == here.tuples(PORT)
+    assert there.claims() == []
 
 
 def test_udp_is_left_alone(served):
@@ -395,12 +473,19 @@ def test_arguments(served, backend):
 
 
 @pytest.mark.parametrize("preload", [None, "run"])
-@pytest.mark.parametrize("order", ["socket v4", "dup {}", "dup2 {} 300", "dup3 {} 301", "dupfd {} 302",
-                                   "close {}", "connect {} 127.0.0.1 8001", "close_range 400 500",
-                                   "closefrom 400", "fork", "vfork 400 410"])
-def test_errno_is_untouched_on_success(served, preload, order):
-    """steps marks an answer when a call that succeeded has written to errno."""
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "after fork"])
+@pytest.mark.parametrize("order", ["socket v4", "dup {}", "dup2 {} 300", "dup2 2 {}", "dup3 {} 301",
+                                   "dup3 2 {}", "dupfd {} 302", "close {}", "unspec {}", "fork",
+                                   "close_range {} {}", "closefrom {}", "vfork 400 410"])
+def test_errno_is_untouched_on_success(served, preload, shared, order):
+    """steps marks an answer when a call that succeeded has written to errno. After a fork a close has
+    to ask the kernel whether it was the last one."""
     steps = served.steps(preload=preload)
     fd = steps.socket()
-    answer = steps(order.format(fd))
+    high = steps(f"dupfd {fd} 600")
+    steps(f"close {fd}")
+    if shared:
+        assert steps("fork") == "0"
+    assert steps.connect(high, TO, PORT) == "0"
+    answer = steps(order.replace("{}", high))
     assert answer.isdigit(), answer

@@ -116,6 +116,27 @@ def test_one_close_one_connect(served, backend, end, who):
 
 
 @backends
+def test_full_lane_with_time_wait(served, backend):
+    """
+    Tuples in TIME_WAIT of a stranger who does not share its ports cannot be had.
+
+    That is found out, and not found out again by each connect() that fails.
+    """
+    stranger = served.steps(preload=None)
+    for fd in stranger.open(TO, PORT, FULL - 20):
+        stranger(f"close {fd}")
+    harness.eventually(lambda: {s.state for s in served.sockets(PORT)} == {"TIME-WAIT"})
+    steps = served.steps(backend=backend)
+    steps.open(TO, PORT, 20)
+    assert refused(steps) == "EADDRNOTAVAIL"
+    before = counters(served)["retries"]
+    assert [refused(steps) for _ in range(20)] == ["EADDRNOTAVAIL"] * 20
+    retries = counters(served)["retries"] - before
+    print(f"{retries} retries for 20 connects")
+    assert retries < 10 * FULL
+
+
+@backends
 def test_all_of_a_killed_program(served, backend):
     """What a killed program held is found by the next connect() that finds the lane full."""
     programs, fds = open_all(served, backend)

@@ -92,6 +92,17 @@ def test_missing_other_preload_is_not_our_problem(served):
     assert [t.laddr for t in served.claims()] == ["127.0.0.9"]
 
 
+def test_calls_before_and_after_us(served):
+    """Another library's constructor connects before ours has started, its destructor after ours has
+    ended: those connections are the kernel's, and all goes well."""
+    result = served.run("bash", "-c", "exit 7", preload=chain(harness.LIBRARY, harness.program("early.so")),
+                        environment={"EARLY_PORT": str(PORT)}, addrs="127.0.0.9")
+    assert (result.code, result.err) == (7, "")
+    assert len(served.sockets(PORT, server=True)) == 2
+    served.reap()
+    assert served.claims() == []
+
+
 # The log
 
 def received(host):

@@ -79,7 +79,8 @@ struct portorder *fixture_order(const struct table *t, const char *late, const c
 	portset_clear(&sets[0]);
 	portset_clear(&sets[1]);
 	fixture_need(late == NULL || portset_parse(&sets[0], late, &f) == 0, f.text);
-	fixture_need(explicit_ports == NULL || portset_parse(&sets[1], explicit_ports, &f) == 0, f.text);
+	fixture_need(
+		explicit_ports == NULL || portset_parse(&sets[1], explicit_ports, &f) == 0, f.text);
 	return order_of(t, &sets[0], &sets[1]);
 }
 
@@ -106,8 +107,8 @@ unsigned fixture_claims(const struct table *t)
 
 	for (uint64_t i = 0; i < t->slab_count; i++)
 		for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
-			count += (unsigned)__builtin_popcountll(atomic_load_explicit(
-				&t->slabs[i].claims[w], memory_order_relaxed));
+			count += (unsigned)__builtin_popcountll(
+				atomic_load_explicit(&t->slabs[i].claims[w], memory_order_relaxed));
 	return count;
 }
 
@@ -125,8 +126,7 @@ unsigned fixture_slabs(const struct table *t, struct slab_key key, enum tuplebin
 
 void *fixture_shared(size_t size)
 {
-	void *memory = mmap(
-		NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	fixture_need(memory != MAP_FAILED, "no shared memory");
 	return memory;

@@ -32,7 +32,8 @@ struct slab_key fixture_key(
 void fixture_positions(struct portset *s, const struct table *t, unsigned number, unsigned count);
 
 /* Makes an order of ports out of lists as TUPLEBIND_PORTS has them; NULL: none. */
-struct portorder *fixture_order(const struct table *t, const char *late, const char *explicit_ports);
+struct portorder *fixture_order(
+	const struct table *t, const char *late, const char *explicit_ports);
 
 /* The same of a set, all of it for late bind. The order lasts as long as the process. */
 struct portorder *fixture_order_of(const struct table *t, const struct portset *late);

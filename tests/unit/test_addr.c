@@ -89,10 +89,11 @@ Test(addr, v6_text_is_that_of_libc)
 
 Test(addr, text_of_addresses_that_are_mostly_zero)
 {
-	static const char *const texts[] = {"::", "::1", "1::", "::ffff:0:0", "1::2", "0:1::",
-		"::1:0", "1:0:2:0:3:0:4:0", "1:2:3:4:5:6:7:8", "2001:db8::1:0:0:1",
-		"1:0:0:2::3", "::2:3:4:5:6:7:8", "1:2:3:4:5:6:7::",
-		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0.0.0.0", "255.255.255.255"};
+	static const char *const texts[] = {"::", "::1", "1::", "::ffff:0:0", "1::2",
+		"0:1::", "::1:0", "1:0:2:0:3:0:4:0", "1:2:3:4:5:6:7:8", "2001:db8::1:0:0:1",
+		"1:0:0:2::3", "::2:3:4:5:6:7:8",
+		"1:2:3:4:5:6:7::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0.0.0.0",
+		"255.255.255.255"};
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		struct addr a = parsed(texts[i]), back;
@@ -120,8 +121,8 @@ Test(addr, longest_text_fits)
 Test(addr, what_is_not_an_address_is_refused)
 {
 	static const char *const bad[] = {"", " ", "1", "1.2.3", "1.2.3.4.5", "256.1.1.1",
-		"1.2.3.4 ", " 1.2.3.4", "01.2.3.4x", "localhost", ":", ":::", "1::2::3", "12345::",
-		"1:2:3:4:5:6:7:8:9", "fe80::1%lo", "[::1]", "1.2.3.4/8", "0x7f.1"};
+		"1.2.3.4 ", " 1.2.3.4", "01.2.3.4x", "localhost", ":", ":::", "1::2::3",
+		"12345::", "1:2:3:4:5:6:7:8:9", "fe80::1%lo", "[::1]", "1.2.3.4/8", "0x7f.1"};
 	struct addr a;
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
@@ -234,7 +235,8 @@ Test(addr, v6_does_not_go_into_a_v4_sockaddr)
 
 Test(addr, mapped_sockaddr_is_the_v4_address)
 {
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(80), .sin6_scope_id = 3};
+	struct sockaddr_in6 in6 = {
+		.sin6_family = AF_INET6, .sin6_port = htons(80), .sin6_scope_id = 3};
 	struct addr a, plain = parsed("192.0.2.1");
 	uint16_t port;
 

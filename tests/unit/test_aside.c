@@ -20,7 +20,8 @@ Test(aside, what_was_put_is_there)
 	aside_put(&aside, hash, 60);
 	cr_expect(aside_has(&aside, hash));
 	cr_expect_not(aside_has(&aside, hash + 1), "another place");
-	cr_expect_not(aside_has(&aside, hash ^ UINT64_C(1) << 40), "another hash of the same place");
+	cr_expect_not(
+		aside_has(&aside, hash ^ UINT64_C(1) << 40), "another hash of the same place");
 }
 
 Test(aside, a_newer_one_may_push_out_an_older_one)

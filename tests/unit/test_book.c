@@ -336,7 +336,8 @@ Test(book, ranges)
 	}
 	book_duplicate(&t, 15, 40);
 	list = book_remove_range(12, 19);
-	cr_expect_eq(fixture_claims(&t), 20, "nothing is given back before the descriptors are closed");
+	cr_expect_eq(
+		fixture_claims(&t), 20, "nothing is given back before the descriptors are closed");
 	book_settle_all(&t, list);
 	for (int fd = 10; fd < 30; fd++) {
 		bool gone = fd >= 12 && fd <= 19;

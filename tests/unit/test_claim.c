@@ -54,7 +54,8 @@ Test(claim, each_port_of_the_set_once)
 	portset_clear(&wanted);
 	portset_clear(&got);
 	portset_parse(&wanted, "1,1024,20000-22000,65535", &f);
-	cr_expect_eq(take_all(fixture_order_of(&t, &wanted), STAGE_LATE, &got, &count), -EADDRNOTAVAIL);
+	cr_expect_eq(
+		take_all(fixture_order_of(&t, &wanted), STAGE_LATE, &got, &count), -EADDRNOTAVAIL);
 	cr_expect_eq(count, portset_count(&wanted));
 	cr_expect_arr_eq(got.words, wanted.words, sizeof got.words);
 	cr_expect_eq(fixture_claims(&t), count);
@@ -66,7 +67,8 @@ Test(claim, all_of_a_lane)
 	unsigned count;
 
 	portset_clear(&got);
-	cr_expect_eq(take_all(fixture_order(&t, "1-65535", NULL), STAGE_LATE, &got, &count), -EADDRNOTAVAIL);
+	cr_expect_eq(take_all(fixture_order(&t, "1-65535", NULL), STAGE_LATE, &got, &count),
+		-EADDRNOTAVAIL);
 	cr_expect_eq(count, 65535);
 }
 
@@ -134,7 +136,8 @@ Test(claim, the_port_to_avoid_is_never_given)
 		cr_assert_eq(first + second, 14002);
 		cr_assert_eq(take(ports, STAGE_LATE, 7001, &c), -EADDRNOTAVAIL);
 		cr_assert_eq(take(ports, STAGE_LATE, 0, &c), 7001);
-		cr_assert(claim_give_back(&t, a) && claim_give_back(&t, b) && claim_give_back(&t, c));
+		cr_assert(
+			claim_give_back(&t, a) && claim_give_back(&t, b) && claim_give_back(&t, c));
 	}
 }
 
@@ -158,7 +161,8 @@ Test(claim, stages_keep_to_their_ports)
 	cr_expect_eq(take_all(ports, STAGE_ODD, &got, &count), -EADDRNOTAVAIL);
 	cr_expect_eq(count, 50);
 	for (unsigned port = 0; port < 65536; port++)
-		cr_assert_eq(portset_has(&got, (uint16_t)port), port > 1099 && port <= 1200 && port % 2 == 1);
+		cr_assert_eq(portset_has(&got, (uint16_t)port),
+			port > 1099 && port <= 1200 && port % 2 == 1);
 	cr_expect_eq(take_all(ports, STAGE_EVEN, &got, &count), -EADDRNOTAVAIL);
 	cr_expect_eq(count, 51);
 	cr_expect_eq(take_all(ports, STAGE_LATE, &got, &count), -EADDRNOTAVAIL);

@@ -68,8 +68,9 @@ Test(config, empty_is_unset)
 
 Test(config, all_names_of_the_documentation)
 {
-	static const char *const names[] = {"ADDRS", "PORTS", "PROTOCOLS", "BALANCE", "RULES", "SKIP", "FULL",
-		"BACKEND", "TABLE", "TABLE_SIZE", "LOG", "LOG_FILE", "DISABLE", "STRICT"};
+	static const char *const names[] = {"ADDRS", "PORTS", "PROTOCOLS", "BALANCE", "RULES",
+		"SKIP", "FULL", "BACKEND", "TABLE", "TABLE_SIZE", "LOG", "LOG_FILE", "DISABLE",
+		"STRICT"};
 	size_t count = sizeof names / sizeof names[0], found = 0;
 
 	for (size_t i = 0; config_names[i] != NULL; i++)
@@ -152,8 +153,8 @@ Test(config, bad_values)
 {
 	static const char *const words[] = {"x", "Late", "late ", " auto", "auto,late", "0", "1"};
 	static const char *const flags[] = {"2", "yes", "on", "true", " 1", "-1", "11"};
-	static const char *const sizes[] = {"0", "255K", "262143", "16385M", "17G", "-8M", "8 M", "8MB", "8T", "M",
-		"1e9", "99999999999999999999"};
+	static const char *const sizes[] = {"0", "255K", "262143", "16385M", "17G", "-8M", "8 M",
+		"8MB", "8T", "M", "1e9", "99999999999999999999"};
 	static const char *const names[] = {".", "..", ".x", "a/b", "../x", "a b", "a:b"};
 
 	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
@@ -193,7 +194,8 @@ Test(config, very_long_values_leave_room_for_what_is_accepted)
 /* config.h: "strict, disabled and the log's settings are right even then". */
 Test(config, what_decides_about_the_line_is_right_in_spite_of_a_bad_value)
 {
-	static const char *const others[] = {"BACKEND", "BALANCE", "FULL", "PROTOCOLS", "TABLE", "TABLE_SIZE"};
+	static const char *const others[] = {
+		"BACKEND", "BALANCE", "FULL", "PROTOCOLS", "TABLE", "TABLE_SIZE"};
 
 	fixture_variable("STRICT", "1");
 	fixture_variable("LOG", "off");
@@ -207,6 +209,7 @@ Test(config, what_decides_about_the_line_is_right_in_spite_of_a_bad_value)
 	}
 }
 
+/* FAILS: config_read() returns before it has read the log's settings. */
 Test(config, a_bad_switch_leaves_the_log_settings_right)
 {
 	fixture_variable("LOG", "off");
@@ -216,6 +219,7 @@ Test(config, a_bad_switch_leaves_the_log_settings_right)
 	cr_expect_eq(c.log_level, LOG_OFF, "STRICT");
 }
 
+/* FAILS: after a bad TUPLEBIND_STRICT it does not read TUPLEBIND_DISABLE. */
 Test(config, a_bad_switch_leaves_the_other_right)
 {
 	fixture_variable("DISABLE", "1");

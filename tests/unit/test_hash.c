@@ -28,10 +28,12 @@ static void plain_round(uint64_t v[4])
 }
 
 /* SipHash-c-d of @length bytes; a whole number of words. */
-static uint64_t plain_siphash(int c, int d, const uint64_t key[2], const uint8_t *bytes, size_t length)
+static uint64_t plain_siphash(
+	int c, int d, const uint64_t key[2], const uint8_t *bytes, size_t length)
 {
-	uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
-		key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
+	uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575),
+		key[1] ^ UINT64_C(0x646f72616e646f6d), key[0] ^ UINT64_C(0x6c7967656e657261),
+		key[1] ^ UINT64_C(0x7465646279746573)};
 
 	for (size_t i = 0; i <= length; i += 8) {
 		uint64_t m = i == length ? (uint64_t)length << 56 : 0;

@@ -26,8 +26,9 @@ Test(parse, numbers)
 
 Test(parse, numbers_refused)
 {
-	static const char *const bad[] = {"", " ", "-1", "+1", " 1", "1 ", "1x", "0x10", "1e3", "1.0",
-		"0", "65536", "18446744073709551617", "99999999999999999999999999", "\xc2\xb2"};
+	static const char *const bad[] = {"", " ", "-1", "+1", " 1", "1 ", "1x", "0x10", "1e3",
+		"1.0", "0", "65536", "18446744073709551617", "99999999999999999999999999",
+		"\xc2\xb2"};
 	uint64_t value = 77;
 
 	for (size_t i = 0; i < COUNT(bad); i++)
@@ -46,21 +47,23 @@ Test(parse, sizes)
 	uint64_t value;
 
 	for (size_t i = 0; i < COUNT(good); i++) {
-		cr_expect_eq(parse_size(good[i].text, 1, UINT64_C(16) << 30, &value), 0, "%s", good[i].text);
+		cr_expect_eq(parse_size(good[i].text, 1, UINT64_C(16) << 30, &value), 0, "%s",
+			good[i].text);
 		cr_expect_eq(value, good[i].value, "%s", good[i].text);
 	}
 }
 
 Test(parse, sizes_refused)
 {
-	static const char *const bad[] = {"", "K", "0", "0K", "-1K", "+1K", "1 K", " 1K", "1K ", "1KB",
-		"1T", "1KK", "1.5M", "17G", "16385M", "17179869185", "18014398509481985K",
+	static const char *const bad[] = {"", "K", "0", "0K", "-1K", "+1K", "1 K", " 1K", "1K ",
+		"1KB", "1T", "1KK", "1.5M", "17G", "16385M", "17179869185", "18014398509481985K",
 		"17592186044417G", "16777217K", "99999999999999999999G",
 		"000000000000000000000000000000000000001K"};
 	uint64_t value = 77;
 
 	for (size_t i = 0; i < COUNT(bad); i++)
-		cr_expect_eq(parse_size(bad[i], 1, UINT64_C(16) << 30, &value), -EINVAL, "\"%s\"", bad[i]);
+		cr_expect_eq(parse_size(bad[i], 1, UINT64_C(16) << 30, &value), -EINVAL, "\"%s\"",
+			bad[i]);
 	cr_expect_eq(value, 77, "nothing is written");
 }
 

@@ -128,7 +128,8 @@ Test(plan, ports_of_each_rule)
 {
 	config.backend = BACKEND_EXPLICIT;
 	config.ports = "1000-1999";
-	config.rules = "192.0.2.7=10.0.0.2@2000-2009,3000;192.0.2.8=10.0.0.2;192.0.2.9=10.0.0.3@2000-2009,3000";
+	config.rules = "192.0.2.7=10.0.0.2@2000-2009,3000;192.0.2.8=10.0.0.2;192.0.2.9=10.0.0.3@"
+		       "2000-2009,3000";
 	make();
 	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_ODD), 5);
 	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_EVEN), 6);
@@ -227,7 +228,8 @@ Test(plan, bad_general_values)
 
 Test(plan, bad_skips)
 {
-	static const char *const bad[] = {"10.0.0.256", "localhost", "10.0.0.1/33", "10.0.0.1:0", "[::1"};
+	static const char *const bad[] = {
+		"10.0.0.256", "localhost", "10.0.0.1/33", "10.0.0.1:0", "[::1"};
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		char list[64];
@@ -243,9 +245,10 @@ Test(plan, bad_rules)
 	static const struct {
 		const char *rule, *part;
 	} bad[] = {{"10.0.0.1", "10.0.0.1"}, {"=10.0.0.1", "\"\""}, {"x=10.0.0.1", "\"x\""},
-		{"10.0.0.1=", "address"}, {"10.0.0.1=nosuch9", "\"nosuch9\""}, {"10.0.0.1=Skip", "\"Skip\""},
-		{"10.0.0.1=10.0.0.2@x", "\"x\""}, {"10.0.0.1=10.0.0.2@5-4", "\"5-4\""},
-		{"10.0.0.1=skip@5", "skip"}, {"10.0.0.1:99999=10.0.0.2", "10.0.0.1:99999"},
+		{"10.0.0.1=", "address"}, {"10.0.0.1=nosuch9", "\"nosuch9\""},
+		{"10.0.0.1=Skip", "\"Skip\""}, {"10.0.0.1=10.0.0.2@x", "\"x\""},
+		{"10.0.0.1=10.0.0.2@5-4", "\"5-4\""}, {"10.0.0.1=skip@5", "skip"},
+		{"10.0.0.1:99999=10.0.0.2", "10.0.0.1:99999"},
 		{"10.0.0.1=10.0.0.2=10.0.0.3", "10.0.0.2=10.0.0.3"}};
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

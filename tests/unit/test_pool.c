@@ -102,6 +102,7 @@ Test(pool, prefixes_with_more_addresses_than_can_be_counted)
 	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 60, "nor does their sum wrap");
 }
 
+/* FAILS: last - first + 1 is 0 in 128 bits. */
 Test(pool, the_range_of_all_addresses_is_not_empty)
 {
 	parse("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
@@ -154,10 +155,10 @@ Test(pool, automatic)
 
 Test(pool, bad_items_are_named)
 {
-	static const char *const bad[] = {"10.0.0", "10.0.0.256", "10.0.0.1/33", "10.0.0.1/", "2001:db8::/129",
-		"10.0.0.5-10.0.0.4", "10.0.0.5-2001:db8::1", "10.0.0.5-", "-10.0.0.5", "10.0.0.5-10",
-		"no-such-interface", "fe80::1%nosuch0", "10.0.0.1%lo", "2001:db8::1%lo", "10.0.0.1:80",
-		"[::1]", "10.0.0.1 10.0.0.2", "auto"};
+	static const char *const bad[] = {"10.0.0", "10.0.0.256", "10.0.0.1/33", "10.0.0.1/",
+		"2001:db8::/129", "10.0.0.5-10.0.0.4", "10.0.0.5-2001:db8::1", "10.0.0.5-",
+		"-10.0.0.5", "10.0.0.5-10", "no-such-interface", "fe80::1%nosuch0", "10.0.0.1%lo",
+		"2001:db8::1%lo", "10.0.0.1:80", "[::1]", "10.0.0.1 10.0.0.2", "auto"};
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		char list[160];

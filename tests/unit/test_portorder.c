@@ -14,7 +14,8 @@ static struct permutation permutation;
 static bool masked(enum stage stage, uint16_t port)
 {
 	unsigned position = permutation_position(&permutation, port);
-	const _Atomic uint64_t *mask = portorder_mask(&order, stage, position / TUPLEBIND_SLAB_PORTS);
+	const _Atomic uint64_t *mask =
+		portorder_mask(&order, stage, position / TUPLEBIND_SLAB_PORTS);
 	unsigned bit = position % TUPLEBIND_SLAB_PORTS;
 
 	return atomic_load(&mask[bit / 64]) >> (bit % 64) & 1;

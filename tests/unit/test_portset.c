@@ -66,8 +66,8 @@ Test(portset, remove)
 
 Test(portset, bad_lists_name_the_bad_part)
 {
-	static const char *const bad[] = {"0", "0-10", "65536", "1-65536", "-5", "5-", "-", "x", "1-2-3",
-		"1 - 2", "+1", "1.5", "auto", "00000000000000000000000000000000000000001"};
+	static const char *const bad[] = {"0", "0-10", "65536", "1-65536", "-5", "5-", "-", "x",
+		"1-2-3", "1 - 2", "+1", "1.5", "auto", "00000000000000000000000000000000000000001"};
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		char list[80], quoted[80];

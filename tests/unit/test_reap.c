@@ -219,7 +219,8 @@ Test(reap, what_a_dead_recycler_left_is_taken_up)
 			cr_expect_geq(reap_slab(&reap, slab, NULL), 0);
 			reap_end(&reap);
 			cr_expect_eq(fixture_claims(&t), 0, "state %u, %u words", state, words);
-			cr_assert_eq(claim_take_port(&t, &lane, permutation_port(&t.permutation, 0), NULL, &c),
+			cr_assert_eq(claim_take_port(&t, &lane, permutation_port(&t.permutation, 0),
+					     NULL, &c),
 				0, "state %u, %u words", state, words);
 		}
 	}

@@ -300,7 +300,8 @@ Test(slab, every_stage_of_a_takeover_by_the_dead)
 
 	for (unsigned words = 0; words <= TUPLEBIND_SLAB_WORDS; words++) {
 		for (unsigned state = TUPLEBIND_SLAB_FREE; state <= TUPLEBIND_SLAB_LIVE; state++) {
-			uint64_t tag = state == TUPLEBIND_SLAB_FREE ? 0 : key_of(9, 9).fingerprint | state;
+			uint64_t tag =
+				state == TUPLEBIND_SLAB_FREE ? 0 : key_of(9, 9).fingerprint | state;
 			struct tuplebind_slab *left, *made;
 
 			use_table(64);
@@ -326,7 +327,8 @@ Test(slab, a_tentative_one_whose_maker_died_before_clearing_it)
 
 	use_table(64);
 	key = key_of(1, 0);
-	leave_slab(key, 0, key.fingerprint | TUPLEBIND_SLAB_TENTATIVE, fixture_dead_pid(), UINT64_MAX);
+	leave_slab(
+		key, 0, key.fingerprint | TUPLEBIND_SLAB_TENTATIVE, fixture_dead_pid(), UINT64_MAX);
 	/* Its 512 ports are out of use until reap; others of the lane are not. */
 	got = claim_take_port(&t, &lane, permutation_port(&t.permutation, 0), NULL, &c);
 	cr_expect_eq(got, -EADDRNOTAVAIL);

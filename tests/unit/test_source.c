@@ -15,7 +15,7 @@ static struct addr to;
 static void setup(void)
 {
 	memory = fixture_shared(sizeof *memory);
-	source_start(memory);
+	source_start(memory, 7);
 	addr_parse("192.0.2.1", &to);
 }
 
@@ -88,6 +88,15 @@ Test(source, rotate_is_even)
 		cr_expect_eq(counts[i], 100);
 }
 
+Test(source, rotate_begins_where_it_was_told_to)
+{
+	use_pool("10.0.0.0-10.0.0.4");
+	for (unsigned turn = 0; turn < 10; turn++) {
+		source_start(memory, turn);
+		cr_expect_eq(first(BALANCE_ROTATE), turn % 5);
+	}
+}
+
 Test(source, rotate_takes_neighbours_in_turn)
 {
 	unsigned before, next;
@@ -138,7 +147,7 @@ Test(source, hash_is_the_destinations_own)
 		cr_assert_eq(first(BALANCE_HASH), here);
 		/* Another process agrees. */
 		memory = calloc(1, sizeof *memory);
-		source_start(memory);
+		source_start(memory, i);
 		cr_assert_eq(first(BALANCE_HASH), here);
 		free(memory);
 		memory = mine;
@@ -149,7 +158,8 @@ Test(source, hash_is_the_destinations_own)
 
 Test(source, every_balance_goes_through_the_whole_pool_once)
 {
-	static const enum balance balances[] = {BALANCE_ROTATE, BALANCE_RANDOM, BALANCE_HASH, BALANCE_PACK};
+	static const enum balance balances[] = {
+		BALANCE_ROTATE, BALANCE_RANDOM, BALANCE_HASH, BALANCE_PACK};
 
 	use_pool("10.0.0.1,10.0.0.5-10.0.0.6,10.0.0.9");
 	for (size_t b = 0; b < sizeof balances / sizeof balances[0]; b++) {
@@ -201,17 +211,34 @@ Test(source, a_pool_too_large_to_walk_through_ends)
 	cr_expect_leq(steps, 65536);
 }
 
+/* The loopback address as destination: every machine has a route to it, from itself. */
+static struct addr loopback;
+
+static void go_to_loopback(const char *pool)
+{
+	addr_parse("127.0.0.1", &loopback);
+	to = loopback;
+	use_pool(pool);
+}
+
+/* Begins a walk and takes its first step. */
+static struct addr first_step(struct source_walk *w)
+{
+	struct addr a = {.scope = 0};
+
+	source_walk_start(w, memory, &rule, BALANCE_ROTATE, &to);
+	cr_assert(source_walk_next(w, &a));
+	return a;
+}
+
 Test(source, without_a_pool_routing_chooses)
 {
 	struct source_walk w;
-	struct addr loopback, a;
+	struct addr a;
 
-	addr_parse("127.0.0.1", &loopback);
-	use_pool("auto");
-	to = loopback;
+	go_to_loopback("auto");
 	for (int i = 0; i < 3; i++) {
-		source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
-		cr_assert(source_walk_next(&w, &a));
+		a = first_step(&w);
 		cr_expect(addr_equal(&a, &loopback));
 		cr_expect_not(source_walk_next(&w, &a), "there is one answer only");
 	}
@@ -220,48 +247,39 @@ Test(source, without_a_pool_routing_chooses)
 Test(source, without_an_address_that_goes_with_it_routing_chooses)
 {
 	struct source_walk w;
-	struct addr loopback, a;
+	struct addr a;
 
-	addr_parse("127.0.0.1", &loopback);
-	use_pool("10.0.0.1,2001:db8::5");
-	to = loopback;
-	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
-	cr_assert(source_walk_next(&w, &a));
+	go_to_loopback("10.0.0.1,2001:db8::5");
+	a = first_step(&w);
 	cr_expect(addr_equal(&a, &loopback));
 }
 
-/* Written where routes are remembered, so that asking and remembering can be told apart. */
+/* Writes @laddr where the route is remembered, to be had for ever. */
 static void rewrite_remembered(const struct addr *laddr)
 {
 	for (unsigned i = 0; i < SOURCE_ROUTES; i++) {
 		struct source_route *r = &memory->routes[i];
 
-		if (atomic_load(&r->sequence) != 0)
-			memcpy((void *)&r->words[2], laddr->bytes, 16);
+		if (atomic_load(&r->sequence) == 0)
+			continue;
+		memcpy((void *)&r->words[2], laddr->bytes, 16);
+		atomic_store(&r->words[5], UINT64_MAX);
 	}
 }
 
 Test(source, a_route_is_remembered_until_it_fails)
 {
 	struct source_walk w;
-	struct addr loopback, other, a;
+	struct addr other, a;
 
-	addr_parse("127.0.0.1", &loopback);
 	addr_parse("127.0.0.77", &other);
-	use_pool("auto");
-	to = loopback;
-	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
-	cr_assert(source_walk_next(&w, &a));
-	for (unsigned i = 0; i < SOURCE_ROUTES; i++)
-		if (atomic_load(&memory->routes[i].sequence) != 0)
-			atomic_store(&memory->routes[i].words[5], UINT64_MAX);
+	go_to_loopback("auto");
+	first_step(&w);
 	rewrite_remembered(&other);
-	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
-	cr_assert(source_walk_next(&w, &a));
+	a = first_step(&w);
 	cr_expect(addr_equal(&a, &other), "remembered");
 	source_walk_failed(&w, &a);
-	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
-	cr_assert(source_walk_next(&w, &a));
+	a = first_step(&w);
 	cr_expect(addr_equal(&a, &loopback), "asked anew");
 }
 
@@ -269,14 +287,11 @@ Test(source, a_route_is_remembered_until_it_fails)
 Test(source, a_half_written_route_is_done_without)
 {
 	struct source_walk w;
-	struct addr loopback, a;
+	struct addr a;
 
-	addr_parse("127.0.0.1", &loopback);
-	use_pool("auto");
-	to = loopback;
+	go_to_loopback("auto");
 	for (unsigned i = 0; i < SOURCE_ROUTES; i++)
 		atomic_store(&memory->routes[i].sequence, 1);
-	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &to);
-	cr_assert(source_walk_next(&w, &a));
+	a = first_step(&w);
 	cr_expect(addr_equal(&a, &loopback));
 }

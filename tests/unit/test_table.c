@@ -161,7 +161,8 @@ Test(table, nothing_else_is_left_in_the_directory)
 	directory = opendir(TABLE_DIRECTORY);
 	cr_assert_not_null(directory);
 	for (struct dirent *e; (e = readdir(directory)) != NULL;)
-		ours += strncmp(e->d_name, strrchr(path, '/') + 1, strlen(strrchr(path, '/') + 1)) == 0;
+		ours += strncmp(e->d_name, strrchr(path, '/') + 1,
+				strlen(strrchr(path, '/') + 1)) == 0;
 	closedir(directory);
 	cr_expect_eq(ours, 1);
 }
@@ -272,13 +273,14 @@ Test(table, files_cut_behind_the_identity)
 /* Header and file agree, on a size that no table has. */
 Test(table, sizes_out_of_bounds)
 {
-	static const uint64_t sizes[] = {sizeof(struct tuplebind_header), TABLE_SIZE_MIN - 128,
-		TABLE_SIZE_MAX + 128};
+	static const uint64_t sizes[] = {
+		sizeof(struct tuplebind_header), TABLE_SIZE_MIN - 128, TABLE_SIZE_MAX + 128};
 
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		int fd = good_file();
 
-		cr_assert_eq(pwrite(fd, &sizes[i], 8, offsetof(struct tuplebind_identity, size)), 8);
+		cr_assert_eq(
+			pwrite(fd, &sizes[i], 8, offsetof(struct tuplebind_identity, size)), 8);
 		/* A hole: no memory is taken. */
 		cr_assert_eq(ftruncate(fd, (off_t)sizes[i]), 0);
 		expect_refusal(-EINVAL, "size");
@@ -301,7 +303,8 @@ Test(table, wrong_version)
 
 Test(table, wrong_slab_offset)
 {
-	static const uint32_t offsets[] = {0, 1, sizeof(struct tuplebind_header) - 4096, UINT32_MAX};
+	static const uint32_t offsets[] = {
+		0, 1, sizeof(struct tuplebind_header) - 4096, UINT32_MAX};
 
 	for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
 		spoil(offsetof(struct tuplebind_identity, slab_offset), &offsets[i], 4);
@@ -322,10 +325,12 @@ Test(table, header_lies_about_the_size)
 }
 
 /* Processes that do not agree on these would not see each other's claims. */
+/* FAILS: the seal is written and never looked at. */
 Test(table, key_or_order_of_ports_written_over)
 {
 	static const size_t offsets[] = {offsetof(struct tuplebind_header, hash_key),
-		offsetof(struct tuplebind_header, rounds), offsetof(struct tuplebind_header, stripes) - 1};
+		offsetof(struct tuplebind_header, rounds),
+		offsetof(struct tuplebind_header, stripes) - 1};
 
 	for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
 		int fd = good_file();
@@ -488,8 +493,8 @@ Test(table, longest_path_fits)
 Test(table, names)
 {
 	static const char *const good[] = {"a", "A-Z_0.9", "unit-1", "private", "a..b", "-"};
-	static const char *const bad[] = {"", ".", "..", ".hidden", "a/b", "../x", "a b", "a\n", "\xc3\xa4",
-		"a:b", "a%s"};
+	static const char *const bad[] = {
+		"", ".", "..", ".hidden", "a/b", "../x", "a b", "a\n", "\xc3\xa4", "a:b", "a%s"};
 	char longest[TABLE_NAME_MAX + 2];
 
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)

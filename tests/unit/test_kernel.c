@@ -1,0 +1,187 @@
+/*
+ * What the kernel is asked: single tuples and all of them, the ports it would choose from,
+ * the network namespace, the route. On real connections over loopback.
+ */
+#include "fixture.h"
+#include "kernel/diag.h"
+#include "kernel/netns.h"
+#include "kernel/route.h"
+#include "kernel/sock.h"
+#include "kernel/sysctl.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct fixture_connection c;
+
+static void need_diag(void)
+{
+	int fd = diag_open();
+
+	if (fd < 0)
+		cr_skip_test("no sock_diag here");
+	diag_close(fd);
+	fixture_connect(&c);
+}
+
+TestSuite(diag, .init = need_diag);
+
+Test(diag, a_tuple_that_is_open)
+{
+	cr_expect_eq(diag_tuple(&c.lane, c.lport), DIAG_HELD);
+	cr_expect_eq(diag_tuple(&c.lane, c.lport == 1 ? 2 : 1), DIAG_ABSENT);
+}
+
+Test(diag, a_tuple_of_another_lane)
+{
+	struct tuplebind_lane other = c.lane;
+
+	other.fport++;
+	cr_expect_eq(diag_tuple(&other, c.lport), DIAG_ABSENT);
+	other = c.lane;
+	other.faddr[15]++;
+	cr_expect_eq(diag_tuple(&other, c.lport), DIAG_ABSENT);
+	other = c.lane;
+	other.laddr[15]++;
+	cr_expect_eq(diag_tuple(&other, c.lport), DIAG_ABSENT);
+}
+
+Test(diag, a_tuple_nobody_has_open_any_more)
+{
+	close(c.client);
+	cr_expect_eq(diag_tuple(&c.lane, c.lport), DIAG_ORPHAN);
+	close(c.server);
+	cr_expect_eq(diag_tuple(&c.lane, c.lport), DIAG_TIMEWAIT);
+}
+
+Test(diag, one_socket_for_many_questions)
+{
+	int fd = diag_open();
+
+	for (int i = 0; i < 100; i++) {
+		cr_assert_eq(diag_query(fd, &c.lane, c.lport), DIAG_HELD);
+		cr_assert_eq(diag_query(fd, &c.lane, c.lane.fport), DIAG_ABSENT);
+	}
+	diag_close(fd);
+}
+
+Test(diag, without_a_descriptor)
+{
+	cr_expect_lt(diag_query(-1, &c.lane, c.lport), 0);
+}
+
+struct seen {
+	unsigned clients, servers, others;
+};
+
+static void see(
+	void *context, const struct tuplebind_lane *lane, uint16_t lport, enum diag_state state)
+{
+	struct seen *seen = context;
+	bool ours = memcmp(lane, &c.lane, sizeof *lane) == 0 && lport == c.lport;
+
+	if (ours && state == DIAG_HELD)
+		seen->clients++;
+	else if (lport == c.lane.fport && lane->fport == c.lport)
+		seen->servers++;
+	else
+		seen->others++;
+}
+
+Test(diag, a_dump_has_both_ends)
+{
+	struct seen seen = {0};
+
+	cr_assert_eq(diag_dump(IPPROTO_TCP, 0, see, &seen), 0);
+	cr_expect_eq(seen.clients, 1);
+	cr_expect_eq(seen.servers, 1);
+}
+
+Test(diag, a_dump_of_one_destination)
+{
+	struct seen seen = {0};
+
+	cr_assert_eq(diag_dump(IPPROTO_TCP, c.lane.fport, see, &seen), 0);
+	cr_expect_eq(seen.clients, 1);
+	cr_expect_eq(seen.servers, 0);
+}
+
+Test(sysctl, the_kernels_range)
+{
+	struct portset range, offered;
+	unsigned first, last;
+	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+
+	if (file == NULL)
+		cr_skip_test("no /proc here");
+	cr_assert_eq(fscanf(file, "%u %u", &first, &last), 2);
+	fclose(file);
+	cr_assert_eq(sysctl_ports(&range, &offered), 0);
+	cr_expect_eq(portset_count(&range), last - first + 1);
+	cr_expect(portset_has(&range, (uint16_t)first));
+	cr_expect(portset_has(&range, (uint16_t)last));
+	for (unsigned i = 0; i < 1024; i++)
+		cr_assert_eq(offered.words[i] & ~range.words[i], 0, "offered is part of the range");
+}
+
+Test(netns, this_one)
+{
+	struct netns ns, again;
+
+	cr_assert_eq(netns_current(&ns), 0);
+	cr_assert_eq(netns_current(&again), 0);
+	cr_expect_neq(ns.inode, 0);
+	cr_expect_eq(ns.inode, again.inode);
+	cr_expect_eq(ns.cookie, again.cookie);
+	fixture_connect(&c);
+	cr_expect(netns_has_socket(&ns, c.client));
+	if (ns.cookie != 0) {
+		ns.cookie++;
+		cr_expect_not(netns_has_socket(&ns, c.client));
+		ns.cookie = 0;
+		cr_expect(netns_has_socket(&ns, c.client), "the kernel cannot tell");
+	}
+}
+
+Test(route, to_loopback)
+{
+	struct addr to, from;
+
+	addr_parse("127.0.0.1", &to);
+	cr_assert_eq(route_source(&to, &from), 0);
+	cr_expect(addr_equal(&to, &from));
+}
+
+Test(route, leaves_no_descriptor)
+{
+	struct addr to, from;
+	int before = dup(STDERR_FILENO), after;
+
+	close(before);
+	addr_parse("127.0.0.1", &to);
+	route_source(&to, &from);
+	addr_parse("255.255.255.255", &to);
+	cr_expect_lt(route_source(&to, &from), 0, "that takes SO_BROADCAST");
+	after = dup(STDERR_FILENO);
+	cr_expect_eq(after, before);
+}
+
+Test(sock, kinds_and_addresses)
+{
+	struct sock_kind kind;
+	struct addr a;
+	uint16_t port;
+
+	fixture_connect(&c);
+	cr_assert_eq(sock_kind(c.client, &kind), 0);
+	cr_expect_eq(kind.family, AF_INET);
+	cr_expect_eq(kind.type, SOCK_STREAM);
+	cr_expect_eq(kind.protocol, IPPROTO_TCP);
+	cr_assert_eq(sock_local(c.client, &a, &port), 0);
+	cr_expect_eq(port, c.lport);
+	cr_expect_arr_eq(a.bytes, c.lane.laddr, sizeof a.bytes);
+	cr_expect_eq(sock_kind(-1, &kind), -EBADF);
+	cr_expect_eq(sock_kind(fixture_scratch(), &kind), -ENOTSOCK);
+}
