@@ -117,7 +117,7 @@ void log_text(enum log_level level, const struct text *message)
 	int saved = errno;
 	struct text line;
 
-	if (!log_wants(level) || !still_ours())
+	if (!log_wants(level))
 		return;
 	text_clear(&line);
 	text_put(&line, "tuplebind[");
@@ -130,7 +130,8 @@ void log_text(enum log_level level, const struct text *message)
 	if (line.length == sizeof line.bytes - 1)
 		line.length--;
 	line.bytes[line.length++] = '\n';
-	write_quietly(line.bytes, line.length);
+	if (still_ours())
+		write_quietly(line.bytes, line.length);
 	errno = saved;
 }
 

@@ -92,15 +92,21 @@ int config_read(struct config *c, struct fault *f)
 		c->addrs = "auto";
 	if (c->ports == NULL)
 		c->ports = "auto";
+	/* What decides how an error is told is read whatever else is wrong; the first fault is
+	 * told. */
+	struct fault unused;
 	error = get_flag("TUPLEBIND_STRICT", &c->strict, f);
+	int next_error = get_flag("TUPLEBIND_DISABLE", &c->disabled, error < 0 ? &unused : f);
 	if (error == 0)
-		error = get_flag("TUPLEBIND_DISABLE", &c->disabled, f);
-	if (error < 0 || c->disabled)
+		error = next_error;
+	next_error = get_word("TUPLEBIND_LOG", levels, "off, error, warn, info, debug", LOG_WARN,
+		&value, error < 0 ? &unused : f);
+	if (next_error == 0)
+		c->log_level = (enum log_level)value;
+	if (c->disabled)
+		return 0;
+	if (error < 0 || (error = next_error) < 0)
 		return error;
-	if ((error = get_word("TUPLEBIND_LOG", levels, "off, error, warn, info, debug", LOG_WARN,
-		     &value, f)) < 0)
-		return error;
-	c->log_level = (enum log_level)value;
 	if ((error = get_word("TUPLEBIND_BACKEND", backends, "auto, late, explicit", BACKEND_AUTO,
 		     &value, f)) < 0)
 		return error;

@@ -59,7 +59,8 @@ static int add_first_last(struct pool *p, const char *item, struct fault *f)
 		return fault_set(f,
 			"\"%.80s\" does not go from a lower to a higher address of one family",
 			item);
-	return add_range(p, &first, addr_number(&last) - addr_number(&first) + 1, f);
+	unsigned __int128 more = addr_number(&last) - addr_number(&first);
+	return add_range(p, &first, more < COUNT_MAX ? more + 1 : COUNT_MAX, f);
 }
 
 /* "fe80::1%eth0"; -ENOENT when the item does not have that form. */

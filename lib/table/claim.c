@@ -299,6 +299,15 @@ bool claim_give_back(struct table *t, claim c)
 	       mine;
 }
 
+void claim_restore(struct table *t, claim c)
+{
+	struct tuplebind_slab *slab = claim_slab(t, c);
+
+	if (slab != NULL)
+		atomic_fetch_or_explicit(&slab->claims[claim_bit(c) / 64],
+			UINT64_C(1) << (claim_bit(c) % 64), memory_order_acq_rel);
+}
+
 bool claim_lane(const struct table *t, claim c, struct tuplebind_lane *lane)
 {
 	const struct tuplebind_slab *slab = claim_slab(t, c);

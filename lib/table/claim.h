@@ -59,6 +59,9 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 /* Gives a claim back. False: it was not there any more. One atomic AND. */
 bool claim_give_back(struct table *t, claim c);
 
+/* Sets a claim's bit again that was taken away by mistake. */
+void claim_restore(struct table *t, claim c);
+
 /* The claim that bit @bit of a slab with this tag stands for, whether set or not. */
 claim claim_make(
 	const struct table *t, const struct tuplebind_slab *slab, uint64_t tag, unsigned bit);

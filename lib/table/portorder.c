@@ -6,7 +6,7 @@ void portorder_set(struct portorder *o, const struct permutation *p, const struc
 	static const uint64_t odd = UINT64_C(0xaaaaaaaaaaaaaaaa);
 	uint32_t counts[STAGES] = {0};
 
-	o->permutation = p;
+	atomic_store_explicit(&o->permutation, p, memory_order_relaxed);
 	for (unsigned i = 0; i < 1024; i++) {
 		uint64_t rest = explicit_ports->words[i] & ~late->words[i];
 		uint64_t words[STAGES] = {late->words[i], rest & odd, rest & ~odd};
@@ -19,18 +19,22 @@ void portorder_set(struct portorder *o, const struct permutation *p, const struc
 	}
 	for (int stage = 0; stage < STAGES; stage++)
 		atomic_store_explicit(&o->counts[stage], counts[stage], memory_order_relaxed);
-	/* Release pairs with the acquire in portorder_mask(). */
-	for (unsigned number = 0; number < TUPLEBIND_LANE_SLABS; number++)
-		atomic_store_explicit(&o->ready[number], 0, memory_order_release);
+	/* Release pairs with the acquire of portorder_work_out(). */
+	if (atomic_fetch_add_explicit(&o->version, 1, memory_order_release) == UINT32_MAX)
+		atomic_fetch_add_explicit(&o->version, 1, memory_order_release);
 }
 
 void portorder_work_out(struct portorder *o, unsigned number)
 {
+	const struct permutation *permutation =
+		atomic_load_explicit(&o->permutation, memory_order_relaxed);
+	uint32_t version = atomic_load_explicit(&o->version, memory_order_acquire);
+
 	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
 		uint64_t words[STAGES] = {0};
 
 		for (unsigned bit = 0; bit < 64; bit++) {
-			uint16_t port = permutation_port(o->permutation,
+			uint16_t port = permutation_port(permutation,
 				(uint16_t)(number * TUPLEBIND_SLAB_PORTS + w * 64 + bit));
 
 			for (int stage = 0; stage < STAGES; stage++) {
@@ -43,6 +47,9 @@ void portorder_work_out(struct portorder *o, unsigned number)
 			atomic_store_explicit(
 				&o->masks[stage][number][w], words[stage], memory_order_relaxed);
 	}
-	/* Two threads may work out the same masks at once: both store the same words. */
-	atomic_store_explicit(&o->ready[number], 1, memory_order_release);
+	/*
+	 * Two threads may work out the same masks at once: both store the same words. If the sets
+	 * have changed meanwhile, the version tells that these masks are not theirs.
+	 */
+	atomic_store_explicit(&o->ready[number], version, memory_order_release);
 }

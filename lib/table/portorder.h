@@ -21,10 +21,11 @@
 enum stage { STAGE_LATE, STAGE_ODD, STAGE_EVEN, STAGES };
 
 struct portorder {
-	const struct permutation *permutation;
+	const struct permutation *_Atomic permutation;
 	_Atomic uint64_t sets[STAGES][1024];
 	_Atomic uint32_t counts[STAGES];
-	_Atomic uint8_t ready[TUPLEBIND_LANE_SLABS];
+	_Atomic uint32_t version;		      /* of the sets; never 0 once they are set */
+	_Atomic uint32_t ready[TUPLEBIND_LANE_SLABS]; /* of which version the masks are */
 	_Atomic uint64_t masks[STAGES][TUPLEBIND_LANE_SLABS][TUPLEBIND_SLAB_WORDS];
 };
 
@@ -47,7 +48,8 @@ void portorder_work_out(struct portorder *o, unsigned number);
 static inline const _Atomic uint64_t *portorder_mask(
 	struct portorder *o, enum stage stage, unsigned number)
 {
-	if (atomic_load_explicit(&o->ready[number], memory_order_acquire) == 0)
+	if (atomic_load_explicit(&o->ready[number], memory_order_acquire) !=
+		atomic_load_explicit(&o->version, memory_order_relaxed))
 		portorder_work_out(o, number);
 	return o->masks[stage][number];
 }

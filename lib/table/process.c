@@ -9,7 +9,10 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#define THOROUGH_EVERY_NS 1000000
 
 /* What /proc/PID/stat says; all zero when it cannot be read. */
 struct process_stat {
@@ -132,14 +135,18 @@ void process_strayed(struct table *t)
 	atomic_fetch_add_explicit(&t->header->strays, 1, memory_order_release);
 }
 
-/* True when the entry is of a process of this pid namespace that is gone. */
-static bool entry_gone(const struct tuplebind_process *entry, uint64_t home)
+/*
+ * True when the entry is of a process of this pid namespace that is gone; @thoroughly, also of a
+ * zombie.
+ */
+static bool entry_gone(const struct tuplebind_process *entry, uint64_t home, bool thoroughly)
 {
 	uint32_t pid = atomic_load_explicit(&entry->pid, memory_order_relaxed);
 
-	return pid != 0 && pid <= INT32_MAX &&
-	       atomic_load_explicit(&entry->pid_namespace, memory_order_relaxed) == home &&
-	       gone(pid);
+	if (pid == 0 || pid > INT32_MAX ||
+		atomic_load_explicit(&entry->pid_namespace, memory_order_relaxed) != home)
+		return false;
+	return gone(pid) || (thoroughly && !process_alive(entry));
 }
 
 /* Never read past the list, whatever the count says. */
@@ -150,18 +157,33 @@ static unsigned entries_used(const struct table *t)
 	return used < TUPLEBIND_PROCESSES ? used : TUPLEBIND_PROCESSES;
 }
 
+/* Zombies are told from the living by /proc only, which costs too much for every time. */
+static bool thorough_look_due(void)
+{
+	static _Atomic uint64_t next;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	uint64_t ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	if (ns < atomic_load_explicit(&next, memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&next, ns + THOROUGH_EVERY_NS, memory_order_relaxed);
+	return true;
+}
+
 uint64_t process_strays(struct table *t)
 {
 	static _Atomic unsigned next;
 	unsigned used = entries_used(t), looks = used < 64 ? used : 64;
 	uint64_t home = pid_namespace();
+	bool thoroughly = thorough_look_due();
 
 	for (unsigned i = 0; i < looks; i++) {
 		unsigned turn = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
 		struct tuplebind_process *entry = &t->header->processes[turn % used];
 		uint32_t pid = atomic_load_explicit(&entry->pid, memory_order_relaxed);
 
-		if (entry_gone(entry, home) &&
+		if (entry_gone(entry, home, thoroughly) &&
 			atomic_compare_exchange_strong_explicit(
 				&entry->pid, &pid, 0, memory_order_relaxed, memory_order_relaxed))
 			process_strayed(t);
@@ -175,7 +197,7 @@ static bool take(struct table *t, struct tuplebind_process *entry, uint32_t pid,
 	uint32_t holder = atomic_load_explicit(&entry->pid, memory_order_relaxed);
 	bool ours = atomic_load_explicit(&entry->pid_namespace, memory_order_relaxed) == home;
 
-	if (holder != 0 && !(holder == pid && ours) && !entry_gone(entry, home))
+	if (holder != 0 && !(holder == pid && ours) && !entry_gone(entry, home, false))
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(
 		    &entry->pid, &holder, pid, memory_order_acq_rel, memory_order_relaxed))

@@ -79,28 +79,65 @@ static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint16_t 
 	return !flight_has(r->table, c);
 }
 
+static void clear_taken_words(struct tuplebind_slab *slab)
+{
+	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
+		uint64_t taken = UINT64_MAX;
+
+		atomic_compare_exchange_strong_explicit(
+			&slab->claims[w], &taken, 0, memory_order_release, memory_order_relaxed);
+	}
+}
+
+/* True when the slab is where its lane and number say: else its lane is being written, or was
+ * scribbled over. */
+static bool is_at_home(const struct table *t, const struct tuplebind_slab *slab, uint64_t tag,
+	struct tuplebind_lane *lane, unsigned *number)
+{
+	return slab_read(slab, lane, number) &&
+	       slab_is(tag, slab_key(t, slab_lane_hash(t, lane), *number));
+}
+
 /*
  * A recycler that died over a slab (table/slab.h, steps 1 to 4) left it owned, some words
- * all ones. In a LIVE slab those are claims like others without a socket; in any
- * other no claim can be, and they are cleared here.
+ * all ones. In a LIVE slab whose lane is untouched those are claims like others without a
+ * socket. If it came as far as the lane, all claims are its own, and the slab is nobody's;
+ * in a slab that is not LIVE no claim can be.
  */
-static void take_up(struct tuplebind_slab *slab)
+static void take_up(const struct table *t, struct tuplebind_slab *slab)
 {
+	struct tuplebind_lane lane;
+	unsigned number;
 	uint32_t owner = atomic_load_explicit(&slab->owner, memory_order_acquire);
 
 	if (owner == 0 || process_token_alive(owner))
 		return;
-	if (slab_state(atomic_load_explicit(&slab->tag, memory_order_acquire)) !=
-		TUPLEBIND_SLAB_LIVE) {
-		for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
-			uint64_t taken = UINT64_MAX;
+	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
+	bool live = slab_state(tag) == TUPLEBIND_SLAB_LIVE;
+	if (live && !is_at_home(t, slab, tag, &lane, &number)) {
+		uint64_t dead = (tag & ~(uint64_t)TUPLEBIND_SLAB_STATE_MASK) | TUPLEBIND_SLAB_DEAD;
 
-			atomic_compare_exchange_strong_explicit(&slab->claims[w], &taken, 0,
-				memory_order_release, memory_order_relaxed);
-		}
+		live = !atomic_compare_exchange_strong_explicit(
+			&slab->tag, &tag, dead, memory_order_seq_cst, memory_order_relaxed);
 	}
+	if (!live)
+		clear_taken_words(slab);
 	atomic_compare_exchange_strong_explicit(
 		&slab->owner, &owner, 0, memory_order_release, memory_order_relaxed);
+}
+
+/*
+ * Gives back, and looks at the flights once more: if the holder has given it back himself in
+ * the meantime and somebody else has claimed it, it was theirs that was taken away.
+ */
+static bool give_back_stray(struct reap *r, claim c)
+{
+	if (!claim_give_back(r->table, c))
+		return false;
+	if (!flight_has(r->table, c))
+		return true;
+	claim_restore(r->table, c);
+	return false;
 }
 
 int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
@@ -109,13 +146,9 @@ int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
 	unsigned number;
 	int freed = 0;
 
-	take_up(slab);
+	take_up(r->table, slab);
 	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
-	if (!slab_read(slab, &lane, &number))
-		return 0;
-	uint64_t lane_hash = slab_lane_hash(r->table, &lane);
-	/* A slab that is not where its lane says belongs to nobody's search: scribbled over. */
-	if (!slab_is(tag, slab_key(r->table, lane_hash, number)))
+	if (!is_at_home(r->table, slab, tag, &lane, &number))
 		return 0;
 	for (unsigned bit = 0; bit < TUPLEBIND_SLAB_PORTS; bit++) {
 		uint64_t mask = UINT64_C(1) << (bit % 64);
@@ -132,7 +165,7 @@ int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
 		int stray = is_stray(r, &lane, claim_port(r->table, c), c);
 		if (stray < 0)
 			return stray;
-		if (stray && claim_give_back(r->table, c)) {
+		if (stray && give_back_stray(r, c)) {
 			table_count(r->table, TUPLEBIND_REAPED);
 			freed++;
 		}

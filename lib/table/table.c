@@ -159,6 +159,11 @@ static int map_file(
 		return refuse(
 			f, errno, path, strerror(errno), "raise the limit on memory (ulimit -v)");
 	take_mapping(t, memory, size);
+	if (seal_of(&t->key, &t->permutation) != t->identity.seal) {
+		munmap(memory, size);
+		t->header = NULL;
+		return refuse(f, EINVAL, path, "some process has written over it", REMOVE_IT);
+	}
 	return 0;
 }
 

@@ -1,13 +1,14 @@
 /*
- * storm [--reset] MOST ADDRESS PORT [ADDRESS PORT]...: connects and closes at full speed, at random.
+ * storm [--reset] [--go-on] MOST ADDRESS PORT [ADDRESS PORT]...: connects and closes at full speed, at random.
  *
  * Holds a random number of connections, up to MOST, to the destinations; how many it wants changes all
  * the time. Half of them end in TIME_WAIT (this side closes first and waits for the other), half by a
  * reset. --reset: all by a reset, with the process too, so that the kernel keeps nothing of
- * them. The first connect() that fails ends it with exit code 1, what takes too long with SIGALRM.
+ * them. The first connect() that fails ends it with exit code 1 (--go-on: is counted), what takes too
+ * long with SIGALRM.
  *
  * Says "ready" first. SIGTERM makes it stop where it is: it prints one JSON object (connects, held,
- * error), keeps what it has and waits for stdin to end. A failure is printed likewise.
+ * failed, error), keeps what it has and waits for stdin to end. A failure is printed likewise.
  */
 #include "endpoint.h"
 
@@ -20,12 +21,13 @@
 
 static struct endpoint destinations[DESTINATIONS];
 static int destination_count, fds[MOST];
-static long connects, held;
-static bool reset;
+static long connects, held, failed;
+static bool reset, go_on;
 
 static void tell(const char *error)
 {
-	printf("{\"connects\":%ld,\"held\":%ld,\"error\":\"%s\"}\n", connects, held, error);
+	printf("{\"connects\":%ld,\"held\":%ld,\"failed\":%ld,\"error\":\"%s\"}\n", connects, held,
+		failed, error);
 	fflush(stdout);
 }
 
@@ -37,8 +39,13 @@ static void open_one(void)
 	if (reset)
 		reset_at_close(fd);
 	if (connect(fd, (const struct sockaddr *)&to->address, to->length) < 0) {
-		tell(strerrorname_np(errno));
-		exit(1);
+		failed++;
+		if (!go_on) {
+			tell(strerrorname_np(errno));
+			exit(1);
+		}
+		close(fd);
+		return;
 	}
 	fds[held++] = fd;
 	connects++;
@@ -67,13 +74,13 @@ int main(int argc, char **argv)
 	int first = 1;
 	char byte;
 
-	if (argc > first && strcmp(argv[first], "--reset") == 0) {
-		reset = true;
-		first++;
+	for (; first < argc && argv[first][0] == '-'; first++) {
+		reset |= strcmp(argv[first], "--reset") == 0;
+		go_on |= strcmp(argv[first], "--go-on") == 0;
 	}
 	long most = argc > first ? atol(argv[first]) : 0, wanted = 0;
 	if (most < 1 || most > MOST || (argc - first) % 2 != 1 || argc - first < 3) {
-		fprintf(stderr, "usage: storm [--reset] MOST ADDRESS PORT [ADDRESS PORT]...\n");
+		fprintf(stderr, "usage: storm [--reset] [--go-on] MOST ADDRESS PORT [ADDRESS PORT]...\n");
 		return 2;
 	}
 	for (int i = first + 1; i < argc && destination_count < DESTINATIONS; i += 2)

@@ -67,7 +67,7 @@ def test_plain_curl(joined, backend):
 
 @backends
 def test_plain_nginx(joined, tmp_path, backend):
-    """A proxy that opens a connection for each request, of which there are as many as even ports allow."""
+    """A proxy that opens a connection for each request."""
     client, _ = joined
     storms.nginx(client, tmp_path / "proxy", f"""
         listen 127.0.0.1:{WEB};

@@ -77,11 +77,13 @@ def test_counters(served):
     assert (counted["retries"], counted["table_full"], counted["timewait_reused"]) == (0, 0, 0)
 
 
-def test_retries_count_strangers(served):
+@pytest.mark.parametrize("backend", ["late", "explicit"])
+@pytest.mark.parametrize("stranger", [[], ["--reuseaddr"]], ids=["plain", "reuseaddr"])
+def test_retries_count_strangers(served, backend, stranger):
     """A stranger holds half of the lane: each of its tuples is met once, and left to it."""
     served.set_ports(40000, 40019)
-    served.seed(TO, PORT, 10, preload=None)
-    steps = served.steps()
+    served.seed(TO, PORT, 10, *stranger, preload=None)
+    steps = served.steps(backend=backend)
     steps.open(TO, PORT, 10)
     assert len(served.tuples(PORT)) == len(set(served.tuples(PORT))) == 20
     assert steps.connect(steps.socket(), TO, PORT) == "EADDRNOTAVAIL"

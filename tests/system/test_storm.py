@@ -118,7 +118,7 @@ def test_hardly_room(host, backend):
 
 
 def test_plain_counterpart(host):
-    """Without tuplebind the storm goes on too, as long as nothing ends in TIME_WAIT: the workers are sound."""
+    """Without tuplebind it goes on too, as long as nothing ends in TIME_WAIT: the workers are sound."""
     host.set_ports(40000, 41999)
     storms.echo(host, *(f"{TO} {port}" for port in PORTS))
     storm = Storm(host, "--reset", 50, TO, PORTS[0], disable=1)

@@ -32,8 +32,8 @@
 #define WORKERS	   6
 #define HOLD	   3 /* claims a worker has at most */
 
-#define ITERATIONS 300000 /* of one worker */
-#define ROUNDS	   70	  /* of `killed' */
+#define ITERATIONS 400000 /* of one worker */
+#define ROUNDS	   120	  /* of `killed' */
 #define KILLS	   12	  /* of one round; each may put a slab out of use for the round */
 #define KILL_SLABS (SLABS + KILLS)
 

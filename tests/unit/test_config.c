@@ -209,7 +209,6 @@ Test(config, what_decides_about_the_line_is_right_in_spite_of_a_bad_value)
 	}
 }
 
-/* FAILS: config_read() returns before it has read the log's settings. */
 Test(config, a_bad_switch_leaves_the_log_settings_right)
 {
 	fixture_variable("LOG", "off");
@@ -219,7 +218,6 @@ Test(config, a_bad_switch_leaves_the_log_settings_right)
 	cr_expect_eq(c.log_level, LOG_OFF, "STRICT");
 }
 
-/* FAILS: after a bad TUPLEBIND_STRICT it does not read TUPLEBIND_DISABLE. */
 Test(config, a_bad_switch_leaves_the_other_right)
 {
 	fixture_variable("DISABLE", "1");

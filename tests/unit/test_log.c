@@ -175,7 +175,6 @@ Test(log, errno_is_kept)
 	cr_expect_eq(errno, EXDEV);
 }
 
-/* FAILS: log_text() returns early with the errno of its fstat(). */
 Test(log, errno_is_kept_when_the_descriptor_is_closed)
 {
 	use_stderr(LOG_WARN);
