@@ -237,7 +237,7 @@ Test(interrupted, dead_while_making_a_slab)
 }
 
 /*
- * FAILS: between the lane's words and the tag the slab is LIVE with a lane that is not its
+ * Between the lane's words and the tag the slab is LIVE with a lane that is not its
  * own, and reap passes over it.
  */
 Test(interrupted, dead_while_recycling_a_slab)
@@ -522,7 +522,6 @@ static const char *masks_are_those_of_the_change(void)
 	return "";
 }
 
-/* FAILS: portorder_work_out() says `ready' of masks that portorder_set() has done away with. */
 Test(interrupted, ports_change_while_their_masks_are_worked_out)
 {
 	static const struct between b = {set_ports_of_before, work_out_masks, others_change_ports,
@@ -565,7 +564,6 @@ static void on_write(int signal)
 	others_result = take_in_flight(&others_claim);
 }
 
-/* FAILS: reap looks at the flights once, before it gives back. */
 Test(interrupted, a_port_changes_hands_before_reap_gives_it_back)
 {
 	need_diag();

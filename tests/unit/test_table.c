@@ -325,7 +325,6 @@ Test(table, header_lies_about_the_size)
 }
 
 /* Processes that do not agree on these would not see each other's claims. */
-/* FAILS: the seal is written and never looked at. */
 Test(table, key_or_order_of_ports_written_over)
 {
 	static const size_t offsets[] = {offsetof(struct tuplebind_header, hash_key),
