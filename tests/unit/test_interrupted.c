@@ -238,7 +238,7 @@ Test(interrupted, dead_while_making_a_slab)
 
 /*
  * Between the lane's words and the tag the slab is LIVE with a lane that is not its
- * own, and reap passes over it.
+ * own: only its dead owner tells reap that it is nobody's.
  */
 Test(interrupted, dead_while_recycling_a_slab)
 {
