@@ -208,10 +208,16 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 		return walked;
 	/* What comes back may be in TIME_WAIT, and on even ports: no other port is left. */
 	tuple_allow_even(a);
-	/* What one round gives back another process may take before us, or it cannot be had. */
-	for (int round = 0; round < REAP_ROUNDS && is_full(&walked) && reap_addresses(a, deadline);
-		round++)
+	/*
+	 * What one round gives back another process may take before us, or it cannot be had. And
+	 * what this round found given back already was not so when the lane looked full: so
+	 * whatever it says, the walk has the last word.
+	 */
+	bool again = true;
+	for (int round = 0; round < REAP_ROUNDS && again && is_full(&walked); round++) {
+		again = reap_addresses(a, deadline);
 		walked = walk_addresses(a);
+	}
 	int error = errno;
 	note_look(start, walked.done);
 	errno = error;

@@ -19,9 +19,9 @@ uint64_t reap_now(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static bool being_reaped(struct table *t)
+/* Whether @holder, a value of header->reaper, stands for a reap that goes on. */
+static bool goes_on(uint64_t holder)
 {
-	uint64_t holder = atomic_load_explicit(&t->header->reaper, memory_order_acquire);
 	uint64_t now = reap_now() / 1000000000;
 
 	return holder != 0 && now - (holder >> 32) < REAPER_SECONDS &&
@@ -31,8 +31,14 @@ static bool being_reaped(struct table *t)
 bool reap_wait(struct table *t, uint64_t deadline)
 {
 	static const struct timespec nap = {.tv_nsec = 1000000};
+	uint64_t holder = atomic_load_explicit(&t->header->reaper, memory_order_acquire);
 
-	while (being_reaped(t)) {
+	/*
+	 * For the end of this one reap: with many processes at it, there may always be another. Two
+	 * reaps of one process in one second look the same, which costs the difference in time.
+	 */
+	while (goes_on(holder) &&
+		atomic_load_explicit(&t->header->reaper, memory_order_acquire) == holder) {
 		if (reap_now() >= deadline)
 			return false;
 		/* Not libc's nanosleep(), which is a cancellation point. */
@@ -47,7 +53,7 @@ int reap_start(struct reap *r, struct table *t)
 	uint64_t mine = (uint32_t)getpid() | now << 32;
 	uint64_t holder = atomic_load_explicit(&t->header->reaper, memory_order_relaxed);
 
-	if (being_reaped(t) || !atomic_compare_exchange_strong_explicit(&t->header->reaper, &holder,
+	if (goes_on(holder) || !atomic_compare_exchange_strong_explicit(&t->header->reaper, &holder,
 				       mine, memory_order_acquire, memory_order_relaxed))
 		return -EBUSY;
 	*r = (struct reap){.table = t, .diag = diag_open()};

@@ -30,7 +30,7 @@ void reap_end(struct reap *r);
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t reap_now(void);
 
-/* Waits for another process's reap, until @deadline at most. True: it is over. */
+/* Waits for the reap that another process is at, until @deadline at most. True: it is over. */
 bool reap_wait(struct table *t, uint64_t deadline);
 
 /*
