@@ -117,6 +117,10 @@ static int add_item(struct pool *p, const char *item, struct fault *f)
 	struct dest prefix;
 	int error;
 
+	if (dest_parse_prefix(item, &prefix) == 0 && prefix.bits == 128 &&
+		(addr_is_any(&prefix.prefix) || addr_is_multicast(&prefix.prefix)))
+		return fault_set(
+			f, "\"%.60s\" is not an address a socket can have; " POOL_FORM, item);
 	if (dest_parse_prefix(item, &prefix) == 0)
 		return add_prefix(p, &prefix, f);
 	error = add_first_last(p, item, f);

@@ -12,7 +12,7 @@
  * this, and without a reason no more than one part in REAP_SHARE of the time.
  */
 #define REAP_ENOUGH  256
-#define REAP_LONGEST UINT64_C(200000000) /* ns */
+#define REAP_LONGEST UINT64_C(500000000) /* ns */
 #define REAP_ROUNDS  8
 #define REAP_SHORT   UINT64_C(10000000)	 /* ns; a look this short may follow another */
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */

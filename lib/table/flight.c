@@ -32,11 +32,11 @@ void flight_end(struct tuplebind_flight *f)
 }
 
 /* A dead process's place is freed; nobody else writes to it, so nothing can be lost. */
-static bool in_flight(struct tuplebind_flight *f)
+static bool in_flight(const struct table *t, struct tuplebind_flight *f)
 {
 	uint64_t owner = atomic_load_explicit(&f->owner, memory_order_acquire);
 
-	if (process_token_alive(owner))
+	if (process_may_live(t, owner))
 		return true;
 	if (owner != 0) {
 		atomic_store_explicit(&f->what, 0, memory_order_relaxed);
@@ -51,7 +51,7 @@ bool flight_has(struct table *t, claim c)
 	for (unsigned i = 0; i < TUPLEBIND_FLIGHTS; i++) {
 		struct tuplebind_flight *f = &t->header->flights[i];
 
-		if (atomic_load_explicit(&f->what, memory_order_seq_cst) == c && in_flight(f))
+		if (atomic_load_explicit(&f->what, memory_order_seq_cst) == c && in_flight(t, f))
 			return true;
 	}
 	return false;

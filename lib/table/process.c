@@ -171,6 +171,22 @@ static bool thorough_look_due(void)
 	return true;
 }
 
+bool process_may_live(const struct table *t, uint64_t token)
+{
+	uint64_t home = pid_namespace();
+
+	if (token == 0 || process_token_alive(token))
+		return token != 0;
+	for (unsigned i = 0, used = entries_used(t); i < used; i++) {
+		const struct tuplebind_process *entry = &t->header->processes[i];
+
+		if (atomic_load_explicit(&entry->pid, memory_order_relaxed) != 0 &&
+			atomic_load_explicit(&entry->pid_namespace, memory_order_relaxed) != home)
+			return true;
+	}
+	return false;
+}
+
 uint64_t process_strays(struct table *t)
 {
 	static _Atomic unsigned next;

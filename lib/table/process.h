@@ -46,5 +46,11 @@ uint64_t process_token(pid_t pid);
 /* Whether the process of a token lives; 0 does not. Two system calls and a small file. */
 bool process_token_alive(uint64_t token);
 
+/*
+ * The same, but true for whatever process while some process of another pid namespace is attached:
+ * its ids mean nothing here, so a token that seems dead may be its.
+ */
+bool process_may_live(const struct table *t, uint64_t token);
+
 /* Field 22 of /proc/PID/stat, which with the id names a process for ever; 0: cannot be read. */
 uint64_t process_start_time(pid_t pid);

@@ -116,7 +116,7 @@ static void take_up(const struct table *t, struct tuplebind_slab *slab)
 	unsigned number;
 	uint32_t owner = atomic_load_explicit(&slab->owner, memory_order_acquire);
 
-	if (owner == 0 || process_token_alive(owner))
+	if (owner == 0 || process_may_live(t, owner))
 		return;
 	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
 	bool live = slab_state(tag) == TUPLEBIND_SLAB_LIVE;
