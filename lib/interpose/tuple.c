@@ -73,11 +73,11 @@ static int connect_with_claim(struct attempt *a)
 /* A forked child is entered among the processes when it first connects. */
 static void enter_process(void)
 {
+	if (atomic_load_explicit(&library.token, memory_order_relaxed) != 0)
+		return;
 	if (library.self.entry == NULL)
 		process_enter(&library.table, &library.self);
-	if (atomic_load_explicit(&library.token, memory_order_relaxed) == 0)
-		atomic_store_explicit(
-			&library.token, process_token(getpid()), memory_order_relaxed);
+	atomic_store_explicit(&library.token, process_token(getpid()), memory_order_relaxed);
 }
 
 /* Takes a place in which reap is told what claim is being made. */
@@ -88,6 +88,13 @@ static void take_off(struct attempt *a)
 	a->lane_hash = slab_lane_hash(&library.table, &a->lane);
 	a->flight = flight_begin(
 		&library.table, atomic_load_explicit(&library.token, memory_order_relaxed));
+}
+
+/* Whether it is in the book already or not. */
+static void give_back(struct attempt *a)
+{
+	book_set_claim(a->record, CLAIM_NONE);
+	claim_give_back(&library.table, a->claim);
 }
 
 static void keep_for_stranger(struct attempt *a)
@@ -156,10 +163,10 @@ static enum tried bind_failed(struct attempt *a, int error)
 		keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	case -EADDRNOTAVAIL:
-		claim_give_back(&library.table, a->claim);
+		give_back(a);
 		return TRIED_NEXT_ADDRESS;
 	default:
-		claim_give_back(&library.table, a->claim);
+		give_back(a);
 		return TRIED_GIVE_UP;
 	}
 }
@@ -285,7 +292,7 @@ static enum tried try_late(struct attempt *a, bool new_address)
 	int error = prepare_late(a, new_address);
 
 	if (error == -ENOPROTOOPT) {
-		claim_give_back(&library.table, a->claim);
+		give_back(a);
 		return TRIED_NO_LATE;
 	}
 	if (error < 0)
