@@ -27,6 +27,7 @@ struct attempt {
 	struct tuplebind_flight *flight;
 	claim claim;
 	uint16_t lport;
+	unsigned strays; /* claims left standing for strangers */
 };
 
 /* What came of trying one tuple, or all tuples of an address. */

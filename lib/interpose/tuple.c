@@ -101,6 +101,7 @@ static void keep_for_stranger(struct attempt *a)
 {
 	book_set_claim(a->record, CLAIM_NONE);
 	process_strayed(&library.table);
+	a->strays++;
 	table_count(&library.table, TUPLEBIND_RETRIES);
 	attempt_say(LOG_DEBUG, "taken by somebody else", a, 0);
 }

@@ -170,9 +170,8 @@ static struct {
  * lately, and else now and then, so that most failing connects cost no more than the look at the
  * table.
  */
-static bool may_look(uint64_t now)
+static bool may_look(uint64_t now, uint64_t strays)
 {
-	uint64_t strays = process_strays(&library.table);
 	bool strayed = strays != atomic_load_explicit(&looks.strays_seen, memory_order_relaxed);
 
 	return now >= atomic_load_explicit(
@@ -180,7 +179,7 @@ static bool may_look(uint64_t now)
 }
 
 /* A look that helped may be followed by another at once. */
-static void note_look(uint64_t start, bool helped)
+static void note_look(uint64_t start, bool helped, uint64_t strays)
 {
 	uint64_t end = reap_now(), took = end - start;
 	uint64_t pause = took * REAP_SHARE > REAP_PAUSE ? took * REAP_SHARE : REAP_PAUSE;
@@ -188,10 +187,8 @@ static void note_look(uint64_t start, bool helped)
 	atomic_store_explicit(&looks.next, helped ? 0 : end + pause, memory_order_relaxed);
 	atomic_store_explicit(&looks.next_for_strays, helped || took < REAP_SHORT ? 0 : end + took,
 		memory_order_relaxed);
-	/* What this look itself left standing for strangers is no news. */
 	if (!helped)
-		atomic_store_explicit(
-			&looks.strays_seen, process_strays(&library.table), memory_order_relaxed);
+		atomic_store_explicit(&looks.strays_seen, strays, memory_order_relaxed);
 }
 
 static bool is_full(const struct walked *w)
@@ -203,9 +200,11 @@ static bool is_full(const struct walked *w)
 static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 {
 	uint64_t start = reap_now(), deadline = start + REAP_LONGEST;
+	uint64_t strays = process_strays(&library.table);
 
-	if (!may_look(start))
+	if (!may_look(start, strays))
 		return walked;
+	a->strays = 0;
 	/* What comes back may be in TIME_WAIT, and on even ports: no other port is left. */
 	tuple_allow_even(a);
 	/*
@@ -219,7 +218,8 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 		walked = walk_addresses(a);
 	}
 	int error = errno;
-	note_look(start, walked.done);
+	/* What this look itself left standing for strangers is no news. */
+	note_look(start, walked.done, strays + a->strays);
 	errno = error;
 	return walked;
 }

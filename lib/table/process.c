@@ -215,6 +215,8 @@ static bool take(struct table *t, struct tuplebind_process *entry, uint32_t pid,
 
 	if (holder != 0 && !(holder == pid && ours) && !entry_gone(entry, home, false))
 		return false;
+	/* Not known until it is stored: or the living would be taken for the dead one before. */
+	atomic_store_explicit(&entry->start, 0, memory_order_relaxed);
 	if (!atomic_compare_exchange_strong_explicit(
 		    &entry->pid, &holder, pid, memory_order_acq_rel, memory_order_relaxed))
 		return false;

@@ -143,6 +143,8 @@ static bool give_back_stray(struct reap *r, claim c)
 	if (!flight_has(r->table, c))
 		return true;
 	claim_restore(r->table, c);
+	/* Unless the flight was only about to try it: then nobody holds it now. */
+	process_strayed(r->table);
 	return false;
 }
 
