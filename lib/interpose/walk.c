@@ -97,6 +97,17 @@ static void start_walk(const struct attempt *a, struct source_walk *walk)
 		source_walk_start(walk, &library.sources, a->rule, library.plan.balance, &a->faddr);
 }
 
+static void say_set_aside(const struct attempt *a)
+{
+	static struct log_once said;
+
+	if (log_due(&said, LOG_WARN))
+		attempt_say(LOG_WARN,
+			"an address is not this host's, set aside for some seconds (said once a "
+			"minute)",
+			a, EADDRNOTAVAIL);
+}
+
 static struct walked walk_addresses(struct attempt *a)
 {
 	struct source_walk walk;
@@ -123,8 +134,7 @@ static struct walked walk_addresses(struct attempt *a)
 		case TRIED_NEXT_ADDRESS:
 			if (!a->address_given)
 				source_walk_failed(&walk, &a->laddr);
-			attempt_say(
-				LOG_INFO, "address cannot be bound, set aside", a, EADDRNOTAVAIL);
+			say_set_aside(a);
 			break;
 		default:
 			walked.give_up = true;
