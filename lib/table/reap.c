@@ -134,18 +134,19 @@ static void take_up(const struct table *t, struct tuplebind_slab *slab)
 
 /*
  * Gives back, and looks at the flights once more: if the holder has given it back himself in
- * the meantime and somebody else has claimed it, it was theirs that was taken away.
+ * the meantime and somebody else has claimed it, it was theirs that was taken away. False: there
+ * was nothing to give back.
  */
 static bool give_back_stray(struct reap *r, claim c)
 {
 	if (!claim_give_back(r->table, c))
 		return false;
-	if (!flight_has(r->table, c))
-		return true;
-	claim_restore(r->table, c);
-	/* Unless the flight was only about to try it: then nobody holds it now. */
-	process_strayed(r->table);
-	return false;
+	if (flight_has(r->table, c)) {
+		claim_restore(r->table, c);
+		/* Unless the flight was only about to try it: then nobody holds it now. */
+		process_strayed(r->table);
+	}
+	return true;
 }
 
 int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
