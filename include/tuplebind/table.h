@@ -90,7 +90,8 @@ enum tuplebind_counter {
 
 struct tuplebind_stripe {
 	_Atomic uint64_t counters[TUPLEBIND_COUNTERS];
-	uint64_t unused[16 - TUPLEBIND_COUNTERS];
+	_Atomic uint64_t given_back; /* counts cleared bits of claims, each after it was */
+	uint64_t unused[15 - TUPLEBIND_COUNTERS];
 };
 static_assert(sizeof(struct tuplebind_stripe) == 128, "a stripe is two whole cache lines");
 
@@ -139,7 +140,7 @@ struct tuplebind_header {
 	_Atomic uint64_t reaper; /* process id of who is reaping, above it the second it began */
 	_Atomic uint64_t strays; /* counts events that may have left claims without a holder */
 	_Atomic uint32_t processes_used; /* entries of processes that were ever in use */
-	_Atomic uint32_t turns; /* gives each process a turn of its own in a pool */
+	_Atomic uint32_t turns;		 /* gives each process a turn of its own in a pool */
 	uint8_t unused[2048 - 56 - 16 - 24];
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];

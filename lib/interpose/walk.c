@@ -225,6 +225,7 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 	bool again = true;
 	for (int round = 0; round < REAP_ROUNDS && again && is_full(&walked); round++) {
 		again = reap_addresses(a, deadline);
+		claim_walk_forget(&library.walk);
 		walked = walk_addresses(a);
 	}
 	int error = errno;

@@ -96,6 +96,7 @@ static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t 
 		if (atomic_load_explicit(&to->slab->tag, memory_order_acquire) == to->tag)
 			return CLAIMED;
 		atomic_fetch_and_explicit(word, ~mine, memory_order_release);
+		table_note_cleared(to->table);
 		return SLAB_CHANGED;
 	}
 	return NOTHING_FREE;
@@ -191,18 +192,18 @@ static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, s
 	return -EAGAIN;
 }
 
-int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
+/* One walk through the lane: 0, -ENOSPC, -EADDRNOTAVAIL, or -EAGAIN when somebody was at work in
+ * it. */
+static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_t lane_hash,
 	struct portorder *ports, enum stage stage, struct claim_walk *w, uint16_t avoid,
 	_Atomic uint64_t *flight, claim *out, uint16_t *port)
 {
-	uint64_t lane_hash = slab_lane_hash(t, lane);
 	_Atomic uint32_t *steps = steps_of(w, lane_hash);
 	unsigned avoid_position = permutation_position(&t->permutation, avoid);
 	unsigned avoid_number = avoid_position / TUPLEBIND_SLAB_PORTS;
 	int result = -EADDRNOTAVAIL;
+	bool moving = false;
 
-	if (!portorder_has(ports, stage))
-		return -EADDRNOTAVAIL;
 	/* RFC 6056, 3.3.4: offset = F(lane, secret), next = table[G(lane)]. */
 	uint64_t secret = atomic_load_explicit(&w->secret, memory_order_relaxed);
 	uint16_t offset = (uint16_t)hash_mix(lane_hash ^ secret);
@@ -211,7 +212,8 @@ int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
 
 	for (int lap = 0; lap < 3; lap++) {
 		uint64_t group_home = 0;
-		bool moving = false;
+
+		moving = false;
 
 		/* The slab in which the walk starts is visited twice: its end first, its head last.
 		 */
@@ -249,7 +251,61 @@ int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
 		if (!moving)
 			break;
 	}
-	return result;
+	return moving && result == -EADDRNOTAVAIL ? -EAGAIN : result;
+}
+
+void claim_walk_forget(struct claim_walk *w)
+{
+	atomic_fetch_add_explicit(&w->forgotten, 1, memory_order_relaxed);
+}
+
+static uint64_t given_back(const struct table *t)
+{
+	uint64_t sum = 0;
+
+	/* Acquire pairs with the release in table_note_cleared(): what was counted is seen to be
+	 * free. */
+	for (int i = 0; i < TUPLEBIND_STRIPES; i++)
+		sum += atomic_load_explicit(
+			&t->header->stripes[i].given_back, memory_order_acquire);
+	return sum;
+}
+
+/* What a finding of a full lane is for. */
+static uint64_t finding(const struct claim_walk *w, uint64_t lane_hash,
+	const struct portorder *ports, enum stage stage, uint16_t avoid)
+{
+	uint64_t with = (uint64_t)(uintptr_t)ports ^
+			atomic_load_explicit(&ports->version, memory_order_relaxed) ^
+			(uint64_t)atomic_load_explicit(&w->forgotten, memory_order_relaxed) << 32 ^
+			(uint64_t)stage << 62 ^ (uint64_t)avoid << 46;
+
+	return hash_mix(lane_hash ^ hash_mix(with));
+}
+
+int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
+	struct portorder *ports, enum stage stage, struct claim_walk *w, uint16_t avoid,
+	_Atomic uint64_t *flight, claim *out, uint16_t *port)
+{
+	if (!portorder_has(ports, stage))
+		return -EADDRNOTAVAIL;
+	uint64_t lane_hash = slab_lane_hash(t, lane);
+	uint64_t what = finding(w, lane_hash, ports, stage, avoid);
+	_Atomic uint64_t *full = &w->full[what % (sizeof w->full / sizeof w->full[0])];
+	uint64_t found = atomic_load_explicit(full, memory_order_relaxed);
+
+	if (found >> 32 == what >> 32 && (uint32_t)found == (uint32_t)given_back(t))
+		return -EADDRNOTAVAIL;
+	int got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
+	if (got != -EADDRNOTAVAIL)
+		return got == -EAGAIN ? -EADDRNOTAVAIL : got;
+	/* Only what a walk finds that began after the count is true for that count. */
+	uint64_t count = given_back(t);
+	got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
+	if (got == -EADDRNOTAVAIL)
+		atomic_store_explicit(
+			full, (what >> 32) << 32 | (uint32_t)count, memory_order_relaxed);
+	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }
 
 int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portorder *ports,
@@ -294,9 +350,11 @@ bool claim_give_back(struct table *t, claim c)
 		return false;
 	uint64_t mine = UINT64_C(1) << (claim_bit(c) % 64);
 	/* Release pairs with the acquire of whoever claims the bit or takes the slab over. */
-	return atomic_fetch_and_explicit(
-		       &slab->claims[claim_bit(c) / 64], ~mine, memory_order_release) &
-	       mine;
+	bool was_there = atomic_fetch_and_explicit(
+				 &slab->claims[claim_bit(c) / 64], ~mine, memory_order_release) &
+			 mine;
+	table_note_cleared(t);
+	return was_there;
 }
 
 void claim_restore(struct table *t, claim c)

@@ -23,17 +23,27 @@ typedef uint64_t claim;
 struct claim_walk {
 	_Atomic uint64_t secret;
 	_Atomic uint32_t steps[1024];
+	/*
+	 * What was found full: a hash of lane, stage and ports above the lower half of the count of
+	 * claims given back in the table then. As long as that stands still the lane stays full.
+	 */
+	_Atomic uint64_t full[256];
+	_Atomic uint32_t forgotten; /* counts claim_walk_forget() */
 };
 
 /* Gives the process its own places in all lanes: at start and in a forked child. */
 void claim_walk_start(struct claim_walk *w);
+
+/* Lets the next walks look at the lanes themselves, whatever was found full before. */
+void claim_walk_forget(struct claim_walk *w);
 
 /*
  * Claims the next free port of @lane that is in @stage of @ports and is not @avoid (0:
  * avoid none), in the order of RFC 6056's algorithm 4: the walk starts at a keyed hash
  * of the lane plus a counter shared by a few lanes, over the table's permutation. Lock-free and
  * async-signal-safe. Cost: one or two slabs as a rule; all 128 of the lane (a few
- * microseconds) when it is nearly full.
+ * microseconds) when it is nearly full; less than one when it was found full before and
+ * nothing in the table was given back since.
  *
  * Returns 0 with *out and *port set; -EADDRNOTAVAIL when every port of the stage is
  * claimed; -ENOSPC when the table had no room for a slab that might have held one.

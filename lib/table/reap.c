@@ -128,6 +128,7 @@ static void take_up(const struct table *t, struct tuplebind_slab *slab)
 	}
 	if (!live)
 		clear_taken_words(slab);
+	table_note_cleared(t);
 	atomic_compare_exchange_strong_explicit(
 		&slab->owner, &owner, 0, memory_order_release, memory_order_relaxed);
 }

@@ -196,8 +196,10 @@ struct tuplebind_slab *slab_obtain(struct table *t, const struct tuplebind_lane 
 			 * A FREE slab ends everybody's way; one that cannot be had, because
 			 * its taker is at work or died over it, must end it no longer.
 			 */
-			if (!propose(s.unused, s.unused_tag, lane, number, key) &&
-				s.unused_tag == TUPLEBIND_SLAB_FREE)
+			bool proposed = propose(s.unused, s.unused_tag, lane, number, key);
+
+			table_note_cleared(t);
+			if (!proposed && s.unused_tag == TUPLEBIND_SLAB_FREE)
 				set_state(s.unused, s.unused_tag, TUPLEBIND_SLAB_DEAD);
 		}
 		slab = settle(t, key, tag);

@@ -77,5 +77,14 @@ static inline void table_count(struct table *t, enum tuplebind_counter counter)
 	atomic_fetch_add_explicit(&t->stripe->counters[counter], 1, memory_order_relaxed);
 }
 
+/*
+ * Says that a bit of some slab's claims was cleared, after it was. Who found a lane full before
+ * looks again then (claim_take()). One atomic addition.
+ */
+static inline void table_note_cleared(const struct table *t)
+{
+	atomic_fetch_add_explicit(&t->stripe->given_back, 1, memory_order_release);
+}
+
 /* The sum of a counter over all processes. */
 uint64_t table_counter(const struct table *t, enum tuplebind_counter counter);
