@@ -4,7 +4,7 @@
  *     seed [--reuseaddr] [--processes N] [--hold] ADDRESS PORT COUNT
  *
  * Opens up to COUNT connections to ADDRESS and PORT and keeps them open. Stops at the first
- * error; after EADDRNOTAVAIL it tries ten times more, to see what a failing
+ * error; after EADDRNOTAVAIL it tries 200 times more, to see what a failing
  * connect() costs. As one process may not open enough
  * descriptors, processes follow one another: each opens as many as its limit allows,
  * and all stay until the end. --processes N runs N such rows at once.
@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAILING_TRIES 10
+#define FAILING_TRIES 200
 #define DESCRIPTORS_SPARE 64
 
 /* In memory shared by all processes of the run. */

@@ -39,7 +39,7 @@ def fill(host, count=FULL, **settings):
 def test_full_pool_fails(served, backend):
     fill(served, backend=backend)
     counted = counters(served)
-    assert (counted["bound"], counted["full"], counted["passed"]) == (FULL, 11, 0)
+    assert (counted["bound"], counted["full"], counted["passed"]) == (FULL, 201, 0)
     assert {t.lport for t in served.tuples(PORT)} == served.ports
 
 
