@@ -139,6 +139,15 @@ def test_no_library(host, tmp_path):
     assert "libtuplebind.so" in result.err
 
 
+def test_installed(host, tmp_path):
+    """The installed command finds the installed library, wherever the installation was moved to."""
+    host.must("meson", "install", "-C", harness.BUILD, "--no-rebuild", "--quiet",
+              "--destdir", tmp_path)
+    [command], [library] = tmp_path.rglob("bin/tuplebind"), tmp_path.rglob("libtuplebind.so")
+    result = host.run(command, "run", "printenv", "LD_PRELOAD")
+    assert (result.code, result.out.strip(), result.err) == (0, str(library), "")
+
+
 def test_table_that_cannot_be_made(host):
     """A symlink where the table should be: one line, and the program runs; strict: it does not."""
     path = f"/dev/shm/tuplebind.{os.getuid()}.{host.namespace}"
