@@ -51,6 +51,9 @@ static int reap_all(struct reap *r, struct seen *seen)
 {
 	int error = diag_dump(IPPROTO_TCP, 0, see, seen);
 
+	if (error == 0)
+		error = diag_dump(IPPROTO_UDP, 0, see, seen);
+
 	for (uint64_t i = 0; error >= 0 && i < r->table->slab_count; i++)
 		error = reap_slab(r, &r->table->slabs[i], seen->claims[i]);
 	return error < 0 ? error : 0;

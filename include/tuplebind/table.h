@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define TUPLEBIND_TABLE_MAGIC	UINT64_C(0x656c62616274706c)
-#define TUPLEBIND_TABLE_VERSION 1
+#define TUPLEBIND_TABLE_VERSION 2
 
 #define TUPLEBIND_SLAB_PORTS 512
 #define TUPLEBIND_SLAB_WORDS (TUPLEBIND_SLAB_PORTS / 64)
@@ -146,6 +146,7 @@ struct tuplebind_header {
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
 	uint8_t unused_too[2048];
 	_Atomic uint64_t explicit_ports[1024]; /* ports that explicit binds of ours have been on */
+	_Atomic uint64_t udp_ports[1024];      /* ports that UDP sockets have been seen on */
 	struct tuplebind_process processes[TUPLEBIND_PROCESSES];
 	struct tuplebind_flight flights[TUPLEBIND_FLIGHTS];
 };

@@ -61,14 +61,27 @@ static int get_table(struct config *c, struct fault *f)
 	return 0;
 }
 
-/* Which protocols are taken over: TCP is all there is to choose. */
-static int get_protocols(struct fault *f)
+/* A list of the protocols that are taken over. */
+static int get_protocols(unsigned *protocols, struct fault *f)
 {
-	const char *value = get("TUPLEBIND_PROTOCOLS");
+	static const char *const words[] = {"tcp", "udp", NULL};
+	static const unsigned meant[] = {PROTOCOL_TCP, PROTOCOL_UDP};
+	const char *value = get("TUPLEBIND_PROTOCOLS"), *rest = value ? value : "tcp";
+	char item[32];
+	int got;
 
-	if (value != NULL && strcmp(value, "tcp") != 0)
-		return fault_set(f,
-			"TUPLEBIND_PROTOCOLS: \"%.60s\" is not taken over; accepted: tcp", value);
+	*protocols = 0;
+	while ((got = parse_next(&rest, ',', item, sizeof item)) != 0) {
+		int word = got < 0 ? -1 : parse_word(item, words);
+
+		if (word < 0)
+			return fault_set(f,
+				"TUPLEBIND_PROTOCOLS: \"%.60s\" is not a list of protocols; "
+				"accepted: "
+				"tcp, udp, or tcp,udp",
+				value);
+		*protocols |= meant[word];
+	}
 	return 0;
 }
 
@@ -118,7 +131,7 @@ int config_read(struct config *c, struct fault *f)
 	if ((error = get_word("TUPLEBIND_FULL", fulls, "fail, kernel", FULL_FAIL, &value, f)) < 0)
 		return error;
 	c->when_full = (enum when_full)value;
-	if ((error = get_protocols(f)) < 0)
+	if ((error = get_protocols(&c->protocols, f)) < 0)
 		return error;
 	return get_table(c, f);
 }

@@ -17,12 +17,16 @@ enum backend { BACKEND_AUTO, BACKEND_LATE, BACKEND_EXPLICIT };
 enum balance { BALANCE_ROTATE, BALANCE_RANDOM, BALANCE_HASH, BALANCE_PACK };
 enum when_full { FULL_FAIL, FULL_KERNEL };
 
+/* Protocols that are taken over, to be added up. */
+enum protocols { PROTOCOL_TCP = 1, PROTOCOL_UDP = 2 };
+
 /* Texts point into the environment (or are constants). */
 struct config {
 	bool disabled, strict;
 	enum backend backend;
 	enum balance balance;
 	enum when_full when_full;
+	unsigned protocols; /* of enum protocols */
 	enum log_level log_level;
 	const char *log_file; /* NULL: stderr */
 	const char *table;    /* NULL: the user's default table */

@@ -152,6 +152,7 @@ int plan_make(struct plan *p, const struct config *c, struct fault *f)
 	int error = 0;
 
 	*p = (struct plan){
+		.protocols = c->protocols,
 		.late = c->backend != BACKEND_EXPLICIT,
 		.balance = c->balance,
 		.when_full = c->when_full,

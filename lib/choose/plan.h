@@ -28,7 +28,8 @@ struct rule {
 };
 
 struct plan {
-	_Atomic int late; /* 1: this kernel has late bind and it is wanted */
+	unsigned protocols; /* taken over, of enum protocols */
+	_Atomic int late;   /* 1: this kernel has late bind and it is wanted */
 	enum balance balance;
 	enum when_full when_full;
 	const struct permutation *permutation;

@@ -1,27 +1,39 @@
 /*
  * One connect(), from beginning to end, and what came of it.
  *
- * connect.c decides whether a socket is ours to serve, walk.c goes through the addresses, tuple.c
- * gives the socket one tuple and calls the next connect().
+ * connect.c and send.c begin it and decide whether a socket is ours to serve, walk.c goes through
+ * the addresses, tuple.c (TCP) and datagram.c (UDP) give the socket one tuple and make the
+ * program's call.
  */
 #pragma once
 
 #include "base/log.h"
 #include "interpose/library.h"
 
+/* A send that connects on the way (MSG_FASTOPEN), as the program called it. */
+struct send {
+	const struct msghdr *message; /* of sendmsg(); NULL: sendto() */
+	const void *bytes;
+	size_t length;
+	int flags;
+	ssize_t sent; /* what it returned */
+};
+
 struct attempt {
 	int fd;
 	const struct sockaddr *to;
 	socklen_t length;
-	int family; /* of the socket */
+	struct send *send; /* NULL: connect() */
+	enum sock_kind kind;
+	int family;	  /* of the socket */
+	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
 	struct addr faddr;
 	uint16_t fport;
 	const struct rule *rule;
 	bool address_given; /* the program bound an address, without a port */
 	struct addr laddr;
 	struct record *record;
-	bool touched;  /* the socket was given options or an address by us */
-	bool prepared; /* ... the options of late bind */
+	bool prepared; /* the socket has the options of late bind */
 	struct tuplebind_lane lane;
 	uint64_t lane_hash;
 	struct tuplebind_flight *flight;
@@ -32,7 +44,7 @@ struct attempt {
 
 /* What came of trying one tuple, or all tuples of an address. */
 enum tried {
-	TRIED_DONE,	    /* connect() was called; errno is its error, 0 for none */
+	TRIED_DONE,	    /* the call was made; errno is its error, 0 for none */
 	TRIED_NEXT_PORT,    /* somebody has the tuple */
 	TRIED_NEXT_ADDRESS, /* the address cannot be bound */
 	TRIED_GIVE_UP,	    /* nothing will help: let the kernel do it */
@@ -41,11 +53,27 @@ enum tried {
 	TRIED_TABLE_FULL,   /* the table has no room for the lane */
 };
 
+/*
+ * False: NULL, a member of a structure at NULL, or too short to have a family. The kernel answers
+ * EFAULT or EINVAL where we would crash.
+ */
+bool attempt_readable(const struct sockaddr *to, socklen_t length);
+
+/* Makes @a, begun with descriptor, destination and send, from first to last. As connect(). */
+int attempt_run(struct attempt *a);
+
+/* Makes the program's own call, by the next definition: connect() or the send. 0, or -1 and errno.
+ */
+int attempt_call(struct attempt *a);
+
 /* Logs @what with the attempt's descriptor and tuple, and @error unless 0. */
 void attempt_say(enum log_level level, const char *what, const struct attempt *a, int error);
 
-/* True for errors after which a socket goes on connecting, or is connected; and for 0. */
-bool tuple_kept(int error);
+/* True when the socket goes on connecting, or is connected, after its call ended with @error. */
+bool attempt_kept(const struct attempt *a, int error);
+
+/* Whether a rule and the kernel's rules leave the destination to us; sets the rule. */
+bool attempt_destination_served(struct attempt *a);
 
 /* Sets the lane of @a from its addresses and port. */
 void tuple_set_lane(struct attempt *a);
@@ -63,10 +91,49 @@ void tuple_allow_even(const struct attempt *a);
 int tuple_connect_bound(struct attempt *a);
 
 /*
- * The socket holds its tuple no more: gives the claim back, and notes which port
- * getsockname() goes on to tell.
+ * The socket holds its tuple no more: gives the claim back, makes the socket choose among all ports
+ * again, and notes which port getsockname() goes on to tell.
  */
 void tuple_lost(struct record *r, int fd);
+
+/* Makes the socket what it was before us, but for a TCP socket's SO_REUSEADDR. */
+void tuple_restore(struct record *r, int fd);
+
+/* The steps that TCP and UDP share, for tuple.c and datagram.c. */
+
+/* Takes a place in which reap is told what claim is being made. */
+void tuple_take_off(struct attempt *a);
+
+/* Makes the call with the claim in the book and lands; 0 or the call's errno. */
+int tuple_call_with_claim(struct attempt *a);
+
+/* Options of late bind once per socket, the address once per address, the port each time. */
+int tuple_prepare_late(struct attempt *a, bool new_address);
+
+/* What to do after bind() has refused with @error; takes care of the claim. */
+enum tried tuple_bind_failed(struct attempt *a, int error);
+
+/* The claim stays, for whoever has the tuple. */
+void tuple_keep_for_stranger(struct attempt *a);
+
+/* Gives the claim back, whether it is in the book already or not. */
+void tuple_give_back(struct attempt *a);
+
+/* Counts and logs a call that was made, and ends with its @error. */
+enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way);
+
+/* Gives a UDP socket the tuple of the claim of @a, in this stage. */
+enum tried datagram_try(struct attempt *a, enum stage stage, bool new_address);
+
+/* Whether UDP sockets can be looked after on this system; asks once. */
+bool datagram_usable(void);
+
+/* Whether the UDP tuple of @a is somebody else's by the kernel. Says yes when it cannot know. */
+bool datagram_taken(const struct attempt *a);
+
+/* A connected UDP socket connects to another destination: its claim is kept or moved. As connect().
+ */
+int datagram_connect_again(struct attempt *a);
 
 /* Tries all addresses, reaps, and does what is to be done when no tuple is left. As connect(). */
 int walk_connect(struct attempt *a);

@@ -10,9 +10,9 @@
 
 /*
  * An entry, in one word: 0 nothing is known; FRESH a socket the book saw made, with its
- * family and the count of forks then; RECORD the number of a record.
+ * kind and the count of forks then; RECORD the number of a record.
  */
-enum kind { NOTHING = 0, FRESH = 1, RECORD = 2, KIND_MASK = 3 };
+enum entry { NOTHING = 0, FRESH = 1, RECORD = 2, ENTRY_MASK = 3 };
 
 #define CHUNK 4096
 
@@ -88,19 +88,19 @@ static struct record *record_at(uint32_t number, bool make)
 	return chunk == NULL ? NULL : &chunk->records[number % CHUNK];
 }
 
-static uint64_t entry_fresh(int family, uint32_t forks)
+static uint64_t entry_fresh(enum sock_kind kind, uint32_t forks)
 {
-	return FRESH | (uint64_t)(family == AF_INET6) << 2 | (uint64_t)forks << 32;
+	return FRESH | (uint64_t)kind << 2 | (uint64_t)forks << 32;
 }
 
-static int fresh_family(uint64_t entry)
+static enum sock_kind fresh_kind(uint64_t entry)
 {
-	return entry >> 2 & 1 ? AF_INET6 : AF_INET;
+	return (enum sock_kind)(entry >> 2 & 7);
 }
 
 static struct record *entry_record(uint64_t entry)
 {
-	return (entry & KIND_MASK) == RECORD ? record_at((uint32_t)(entry >> 2), false) : NULL;
+	return (entry & ENTRY_MASK) == RECORD ? record_at((uint32_t)(entry >> 2), false) : NULL;
 }
 
 /*
@@ -158,15 +158,14 @@ static struct record *leave(uint64_t entry)
 	return r;
 }
 
-void book_note_socket(struct table *t, int fd, int family)
+void book_note_socket(struct table *t, int fd, enum sock_kind kind)
 {
-	_Atomic uint64_t *entry = entry_of(fd, family != 0);
-	uint64_t next = family == 0 ? 0
-				    : entry_fresh(family, atomic_load_explicit(&book.forks,
-								  memory_order_relaxed));
+	bool served = kind != KIND_OTHER;
+	_Atomic uint64_t *entry = entry_of(fd, served);
+	uint32_t forks = atomic_load_explicit(&book.forks, memory_order_relaxed);
+	uint64_t next = served ? entry_fresh(kind, forks) : 0;
 
-	if (entry == NULL ||
-		(family == 0 && atomic_load_explicit(entry, memory_order_relaxed) == 0))
+	if (entry == NULL || (!served && atomic_load_explicit(entry, memory_order_relaxed) == 0))
 		return;
 	struct record *r = leave(atomic_exchange_explicit(entry, next, memory_order_acq_rel));
 	if (r != NULL) {
@@ -176,17 +175,17 @@ void book_note_socket(struct table *t, int fd, int family)
 	}
 }
 
-struct record *book_find(int fd, int *family)
+struct record *book_find(int fd, enum sock_kind *kind)
 {
 	_Atomic uint64_t *entry = entry_of(fd, false);
 	uint64_t seen = entry ? atomic_load_explicit(entry, memory_order_acquire) : 0;
 	struct record *r = entry_record(seen);
 
-	*family = (seen & KIND_MASK) == FRESH ? fresh_family(seen) : r != NULL ? r->family : 0;
+	*kind = (seen & ENTRY_MASK) == FRESH ? fresh_kind(seen) : r != NULL ? r->kind : KIND_OTHER;
 	return r;
 }
 
-struct record *book_record(int fd, int family)
+struct record *book_record(int fd, enum sock_kind kind)
 {
 	_Atomic uint64_t *entry = entry_of(fd, true);
 
@@ -199,7 +198,7 @@ struct record *book_record(int fd, int family)
 	r = take_record();
 	if (r == NULL)
 		return NULL;
-	bool seen_made = (seen & KIND_MASK) == FRESH;
+	bool seen_made = (seen & ENTRY_MASK) == FRESH;
 	atomic_store_explicit(&r->claim, CLAIM_NONE, memory_order_relaxed);
 	atomic_store_explicit(&r->stale_port, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->descriptors, 1, memory_order_relaxed);
@@ -208,7 +207,7 @@ struct record *book_record(int fd, int family)
 		seen_made ? (uint32_t)(seen >> 32)
 			  : atomic_load_explicit(&book.forks, memory_order_relaxed),
 		memory_order_relaxed);
-	r->family = family;
+	r->kind = kind;
 	if (!atomic_compare_exchange_strong_explicit(entry, &seen,
 		    (uint64_t)r->number << 2 | RECORD, memory_order_release,
 		    memory_order_acquire)) {
@@ -226,10 +225,10 @@ void book_duplicate(struct table *t, int from, int to)
 	struct record *r = NULL;
 
 	if (source != NULL && atomic_load_explicit(source, memory_order_relaxed) != 0) {
-		int family;
+		enum sock_kind kind;
 
-		book_find(from, &family);
-		r = book_record(from, family);
+		book_find(from, &kind);
+		r = book_record(from, kind);
 	}
 	if (r != NULL && target != NULL) {
 		atomic_fetch_add_explicit(&r->descriptors, 1, memory_order_relaxed);

@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include "kernel/sock.h"
 #include "table/claim.h"
 
 #include <stdbool.h>
@@ -28,6 +29,9 @@ enum record_flag {
 	RECORD_SHARED = 1,   /* maybe shared, whatever the forks say */
 	RECORD_EXPLICIT = 2, /* we bound a port to the socket, and it cannot be unbound */
 	RECORD_ADDRESS = 4,  /* the program bound an address to it */
+	RECORD_TOUCHED = 8,  /* options and address of the socket are ours */
+	RECORD_PUT_OFF = 16, /* the program's bind() without a port was put off (bind.c) */
+	RECORD_REUSE = 32,   /* UDP: the program had set SO_REUSEADDR itself */
 };
 
 struct record {
@@ -37,7 +41,7 @@ struct record {
 	_Atomic uint32_t forks;	     /* the book's count when the claim was made */
 	_Atomic uint32_t next;	     /* in the list of unused records */
 	_Atomic uint32_t stale_port; /* that getsockname() tells though the socket has lost it */
-	int family;		     /* AF_INET, AF_INET6; 0: not known */
+	enum sock_kind kind;	     /* KIND_OTHER: not known */
 	uint32_t number;
 	struct record *after; /* in a list for book_settle_all() */
 };
@@ -55,19 +59,19 @@ bool book_usable(void);
 bool book_has(int fd);
 
 /*
- * Notes a new TCP socket of @family, or with family 0 that @fd is something else. What the book
- * had for @fd was closed behind its back.
+ * Notes a new socket of @kind, or with KIND_OTHER that @fd is something else. What the book had for
+ * @fd was closed behind its back.
  */
-void book_note_socket(struct table *t, int fd, int family);
+void book_note_socket(struct table *t, int fd, enum sock_kind kind);
 
-/* The record of @fd, or NULL when it has none; *family is that of the socket, 0 if not known. */
-struct record *book_find(int fd, int *family);
+/* The record of @fd, or NULL when it has none; *kind is KIND_OTHER when the book does not know. */
+struct record *book_find(int fd, enum sock_kind *kind);
 
 /*
  * The record of @fd, made if it has none (maybe shared then, unless the book saw the
  * socket made). NULL when there is no room.
  */
-struct record *book_record(int fd, int family);
+struct record *book_record(int fd, enum sock_kind kind);
 
 /* After @to became a duplicate of @from; @to was closed by that if it was open. */
 void book_duplicate(struct table *t, int from, int to);
@@ -75,6 +79,11 @@ void book_duplicate(struct table *t, int from, int to);
 static inline void book_set_flag(struct record *r, enum record_flag flag)
 {
 	atomic_fetch_or_explicit(&r->flags, (uint32_t)flag, memory_order_relaxed);
+}
+
+static inline void book_clear_flags(struct record *r, uint32_t flags)
+{
+	atomic_fetch_and_explicit(&r->flags, ~flags, memory_order_relaxed);
 }
 
 static inline bool book_has_flag(const struct record *r, enum record_flag flag)

@@ -1,9 +1,9 @@
 /*
- * connect(): a TCP socket that nobody has bound gets a local address and a port
+ * connect(): a socket that nobody has bound gets a local address and a port
  * that is unique for its tuple, then connects.
  *
  * Here it is decided which sockets that is for; everything else goes to the next
- * connect() untouched.
+ * connect() untouched. send.c comes here as well.
  */
 #include "interpose/attempt.h"
 
@@ -14,16 +14,33 @@
 
 #define FIRST_PAGE 4096
 
+bool attempt_readable(const struct sockaddr *to, socklen_t length)
+{
+	return (uintptr_t)to >= FIRST_PAGE && length >= sizeof(sa_family_t);
+}
+
+int attempt_call(struct attempt *a)
+{
+	struct send *send = a->send;
+
+	if (send == NULL)
+		return next()->connect(a->fd, a->to, a->length);
+	send->sent = send->message != NULL ? next()->sendmsg(a->fd, send->message, send->flags)
+					   : next()->sendto(a->fd, send->bytes, send->length,
+						     send->flags, a->to, a->length);
+	return send->sent < 0 ? -1 : 0;
+}
+
 /*
- * A second connect() of a socket that has its tuple: asks how the first one goes on, or
+ * A second connect() of a TCP socket that has its tuple: asks how the first one goes on, or
  * tells that it has failed.
  */
 static int connect_again(struct attempt *a)
 {
-	int result = next()->connect(a->fd, a->to, a->length);
+	int result = attempt_call(a);
 	int error = result < 0 ? errno : 0;
 
-	if (!tuple_kept(error)) {
+	if (!attempt_kept(a, error)) {
 		tuple_lost(a->record, a->fd);
 		errno = error;
 	}
@@ -33,30 +50,35 @@ static int connect_again(struct attempt *a)
 /* connect() to AF_UNSPEC takes a socket off its tuple. */
 static int disconnect(struct attempt *a)
 {
-	int result = next()->connect(a->fd, a->to, a->length);
+	int result = attempt_call(a);
 
-	if (result == 0 && a->record != NULL)
+	if (result == 0 && a->record != NULL) {
 		tuple_lost(a->record, a->fd);
+		/* A UDP socket that is sent from now is bound by the kernel, from all ports. */
+		if (library_serves(a->kind) && sock_kind_protocol(a->kind) == IPPROTO_UDP)
+			tuple_restore(a->record, a->fd);
+	}
 	return result;
 }
 
-/* True for a TCP socket that can reach @a->faddr; its family is set then. */
+/* True for a socket of a kind that is served and that can reach @a->faddr; sets what it is. */
 static bool is_ours(struct attempt *a)
 {
-	struct sock_kind kind;
-
-	if (a->family == 0) {
-		if (sock_kind(a->fd, &kind) < 0 || kind.type != SOCK_STREAM ||
-			(kind.protocol != IPPROTO_TCP && kind.protocol != IPPROTO_MPTCP))
-			return false;
-		a->family = kind.family;
-	}
-	return a->family == a->to->sa_family;
+	if (a->kind == KIND_OTHER)
+		a->kind = sock_ask_kind(a->fd);
+	if (!library_serves(a->kind))
+		return false;
+	a->family = sock_kind_family(a->kind);
+	a->protocol = sock_kind_protocol(a->kind);
+	/* No other protocol's send connects. */
+	return a->family == a->to->sa_family && (a->send == NULL || a->protocol == IPPROTO_TCP);
 }
 
-static bool destination_served(const struct attempt *a)
+bool attempt_destination_served(struct attempt *a)
 {
-	return a->fport != 0 && !addr_is_multicast(&a->faddr) && !addr_is_broadcast(&a->faddr);
+	a->rule = plan_rule(&library.plan, &a->faddr, a->fport);
+	return !a->rule->skip && a->fport != 0 && !addr_is_multicast(&a->faddr) &&
+	       !addr_is_broadcast(&a->faddr);
 }
 
 /*
@@ -66,20 +88,25 @@ static bool destination_served(const struct attempt *a)
  */
 static bool unbound(struct attempt *a, bool *bound)
 {
+	bool touched = a->record != NULL && book_has_flag(a->record, RECORD_TOUCHED);
 	uint16_t port;
 
 	*bound = false;
 	if (sock_local(a->fd, &a->laddr, &port) < 0)
 		return false;
-	if (port == 0) {
-		a->address_given = !addr_is_any(&a->laddr);
-		return true;
-	}
-	if (a->record == NULL ||
-		port != atomic_load_explicit(&a->record->stale_port, memory_order_relaxed))
+	if (port != 0 && (a->record == NULL || port != atomic_load_explicit(&a->record->stale_port,
+							       memory_order_relaxed)))
 		return false;
-	a->address_given = book_has_flag(a->record, RECORD_ADDRESS);
-	*bound = book_has_flag(a->record, RECORD_EXPLICIT);
+	if (touched) {
+		a->address_given = book_has_flag(a->record, RECORD_ADDRESS);
+	} else {
+		a->address_given = port == 0 ? !addr_is_any(&a->laddr)
+					     : book_has_flag(a->record, RECORD_ADDRESS);
+		/* The program has told the kernel where to look for a port. */
+		if (sock_ports_narrowed(a->fd))
+			return false;
+	}
+	*bound = port != 0 && book_has_flag(a->record, RECORD_EXPLICIT);
 	if (*bound)
 		a->lport = port;
 	return true;
@@ -99,10 +126,22 @@ static bool resolve_any(struct attempt *a)
 	return true;
 }
 
-static int pass(const struct attempt *a)
+/*
+ * Whether routing may treat the socket unlike others, or other sockets may share its tuple: then
+ * nobody but the kernel can tell which address and which port it is to have.
+ */
+static bool is_special(const struct attempt *a)
+{
+	if (a->protocol == IPPROTO_UDP)
+		return sock_reuses_port(a->fd) || sock_routed_apart(a->fd);
+	return !a->address_given && pool_count(&a->rule->pool, &a->faddr) == 0 &&
+	       sock_routed_apart(a->fd);
+}
+
+static int pass(struct attempt *a)
 {
 	table_count(&library.table, TUPLEBIND_PASSED);
-	return next()->connect(a->fd, a->to, a->length);
+	return attempt_call(a);
 }
 
 static int take_over(struct attempt *a)
@@ -110,41 +149,49 @@ static int take_over(struct attempt *a)
 	bool bound;
 
 	if (!library_table_sound())
-		return next()->connect(a->fd, a->to, a->length);
-	a->rule = plan_rule(&library.plan, &a->faddr, a->fport);
-	if (a->rule->skip || !destination_served(a) || !unbound(a, &bound) ||
-		!netns_has_socket(&library.netns, a->fd))
+		return attempt_call(a);
+	if (!attempt_destination_served(a) || !unbound(a, &bound) ||
+		!netns_has_socket(&library.netns, a->fd) ||
+		(a->protocol == IPPROTO_UDP && !datagram_usable()))
 		return pass(a);
 	if (bound)
 		return tuple_connect_bound(a);
-	if (!resolve_any(a))
-		return pass(a);
-	if (!a->address_given && pool_count(&a->rule->pool, &a->faddr) == 0 &&
-		sock_routed_apart(a->fd))
+	if (!resolve_any(a) || is_special(a))
 		return pass(a);
 	return walk_connect(a);
+}
+
+static bool has_claim(const struct attempt *a)
+{
+	return a->record != NULL &&
+	       atomic_load_explicit(&a->record->claim, memory_order_acquire) != CLAIM_NONE;
+}
+
+int attempt_run(struct attempt *a)
+{
+	int saved = errno, result;
+
+	if (!attempt_readable(a->to, a->length) || !library_active() || !book_usable())
+		return attempt_call(a);
+	a->record = book_find(a->fd, &a->kind);
+	if (a->to->sa_family == AF_UNSPEC)
+		return a->send == NULL ? disconnect(a) : attempt_call(a);
+	if (!addr_from_sockaddr(a->to, a->length, &a->faddr, &a->fport) || !is_ours(a))
+		return attempt_call(a);
+	if (!has_claim(a))
+		result = take_over(a);
+	else if (a->protocol == IPPROTO_UDP)
+		result = datagram_connect_again(a);
+	else
+		result = connect_again(a);
+	if (result == 0)
+		errno = saved;
+	return result;
 }
 
 EXPORT int connect(int fd, const struct sockaddr *to, socklen_t length)
 {
 	struct attempt a = {.fd = fd, .to = to, .length = length};
-	int saved = errno, result;
 
-	/* NULL, or a member of a structure at NULL: the kernel answers EFAULT, we would crash. */
-	bool readable = (uintptr_t)to >= FIRST_PAGE && length >= sizeof(sa_family_t);
-	if (!readable || !library_active() || !book_usable())
-		return next()->connect(fd, to, length);
-	a.record = book_find(fd, &a.family);
-	if (to->sa_family == AF_UNSPEC)
-		return disconnect(&a);
-	if (!addr_from_sockaddr(to, length, &a.faddr, &a.fport) || !is_ours(&a))
-		return next()->connect(fd, to, length);
-	if (a.record != NULL &&
-		atomic_load_explicit(&a.record->claim, memory_order_acquire) != CLAIM_NONE)
-		result = connect_again(&a);
-	else
-		result = take_over(&a);
-	if (result == 0)
-		errno = saved;
-	return result;
+	return attempt_run(&a);
 }

@@ -30,6 +30,7 @@ struct library {
 	struct claim_walk walk;
 	struct source_memory sources;
 	struct listeners listeners;
+	struct aside unshared;	       /* UDP ports whose holders share them with nobody */
 	struct aside timewait_refused; /* lanes whose tuples in TIME_WAIT cannot be reused */
 	struct aside
 		even_allowed; /* destinations so full that even ports may be bound explicitly */
@@ -41,6 +42,14 @@ static inline bool library_active(void)
 {
 	/* Acquire pairs with the release at the end of starting. */
 	return atomic_load_explicit(&library.active, memory_order_acquire);
+}
+
+/* True for the kinds of socket that the plan has taken over. */
+static inline bool library_serves(enum sock_kind kind)
+{
+	return kind != KIND_OTHER &&
+	       library.plan.protocols &
+		       (sock_kind_protocol(kind) == IPPROTO_UDP ? PROTOCOL_UDP : PROTOCOL_TCP);
 }
 
 /*

@@ -17,7 +17,11 @@ const struct next *next(void)
 	/* Two threads may find at once: both store the same addresses. */
 	if (!atomic_load_explicit(&complete, memory_order_acquire)) {
 		find(&found.socket, "socket");
+		find(&found.bind, "bind");
+		find(&found.getsockname, "getsockname");
 		find(&found.connect, "connect");
+		find(&found.sendto, "sendto");
+		find(&found.sendmsg, "sendmsg");
 		find(&found.close, "close");
 		find(&found.close_range, "close_range");
 		find(&found.closefrom, "closefrom");

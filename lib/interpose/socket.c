@@ -1,20 +1,10 @@
 /*
- * socket(): remembers which descriptors are new TCP sockets, which saves connect()
- * from asking, and tells it that no other process has them.
+ * socket(): remembers which descriptors are new sockets of a kind that is served, which saves
+ * connect() from asking, and tells it that no other process has them.
  */
 #include "interpose/library.h"
 
-#include "kernel/sock.h"
-
 #include <errno.h>
-
-static int family_served(int family, int type, int protocol)
-{
-	if ((family != AF_INET && family != AF_INET6) ||
-		(type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM)
-		return 0;
-	return protocol == 0 || protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP ? family : 0;
-}
 
 EXPORT int socket(int family, int type, int protocol)
 {
@@ -22,11 +12,12 @@ EXPORT int socket(int family, int type, int protocol)
 
 	if (fd < 0 || !library_active())
 		return fd;
-	int served = family_served(family, type, protocol);
-	if ((served != 0 || book_has(fd)) && book_usable()) {
+	enum sock_kind kind = sock_kind_of(family, type, protocol);
+	bool served = library_serves(kind);
+	if ((served || book_has(fd)) && book_usable()) {
 		int saved = errno;
 
-		book_note_socket(&library.table, fd, served);
+		book_note_socket(&library.table, fd, served ? kind : KIND_OTHER);
 		errno = saved;
 	}
 	return fd;

@@ -1,5 +1,5 @@
 /*
- * Giving a socket one tuple, and connecting it.
+ * Giving a TCP socket one tuple, and connecting it; and the steps of that which UDP shares.
  *
  * A claim is taken first; nothing is done to the socket before. A tuple that the kernel
  * refuses stays claimed (somebody has it; reap finds out when that ends) and the next one
@@ -43,11 +43,20 @@ void attempt_say(enum log_level level, const char *what, const struct attempt *a
 	log_text(level, &line);
 }
 
-/* Errors after which the socket goes on connecting, or is connected. */
-bool tuple_kept(int error)
+bool attempt_kept(const struct attempt *a, int error)
 {
-	return error == 0 || error == EINPROGRESS || error == EINTR || error == EALREADY ||
-	       error == EISCONN || error == EAGAIN;
+	switch (error) {
+	case 0:
+	case EINPROGRESS:
+	case EINTR:
+	case EALREADY:
+	case EISCONN:
+	case EAGAIN:
+		return true;
+	default:
+		/* A send may fail for reasons of its own (EFAULT, EPIPE, ENOBUFS). */
+		return a->send != NULL && error != EADDRNOTAVAIL && !sock_is_closed(a->fd);
+	}
 }
 
 static void landed(void *flight)
@@ -56,16 +65,16 @@ static void landed(void *flight)
 }
 
 /*
- * Calls the next connect(); returns 0 or its errno. The thread may be cancelled in there: what
+ * Makes the program's call; returns 0 or its errno. The thread may be cancelled in there: what
  * runs then is landed(), and the book knows of the claim already.
  */
-static int connect_with_claim(struct attempt *a)
+int tuple_call_with_claim(struct attempt *a)
 {
 	int error;
 
 	book_set_claim(a->record, a->claim);
 	pthread_cleanup_push(landed, a->flight);
-	error = next()->connect(a->fd, a->to, a->length) < 0 ? errno : 0;
+	error = attempt_call(a) < 0 ? errno : 0;
 	pthread_cleanup_pop(0);
 	return error;
 }
@@ -80,8 +89,7 @@ static void enter_process(void)
 	atomic_store_explicit(&library.token, process_token(getpid()), memory_order_relaxed);
 }
 
-/* Takes a place in which reap is told what claim is being made. */
-static void take_off(struct attempt *a)
+void tuple_take_off(struct attempt *a)
 {
 	enter_process();
 	atomic_store_explicit(&library.has_claimed, 1, memory_order_relaxed);
@@ -90,14 +98,13 @@ static void take_off(struct attempt *a)
 		&library.table, atomic_load_explicit(&library.token, memory_order_relaxed));
 }
 
-/* Whether it is in the book already or not. */
-static void give_back(struct attempt *a)
+void tuple_give_back(struct attempt *a)
 {
 	book_set_claim(a->record, CLAIM_NONE);
 	claim_give_back(&library.table, a->claim);
 }
 
-static void keep_for_stranger(struct attempt *a)
+void tuple_keep_for_stranger(struct attempt *a)
 {
 	book_set_claim(a->record, CLAIM_NONE);
 	process_strayed(&library.table);
@@ -112,8 +119,22 @@ void tuple_lost(struct record *r, int fd)
 	uint16_t port;
 
 	book_give_back(&library.table, r);
+	if (book_has_flag(r, RECORD_TOUCHED))
+		sock_narrow_ports(fd, 0);
 	if (sock_local(fd, &unused, &port) == 0)
 		atomic_store_explicit(&r->stale_port, port, memory_order_relaxed);
+}
+
+void tuple_restore(struct record *r, int fd)
+{
+	if (r == NULL || !book_has_flag(r, RECORD_TOUCHED))
+		return;
+	sock_narrow_ports(fd, 0);
+	if (!book_has_flag(r, RECORD_ADDRESS))
+		sock_bind_any(fd, sock_kind_family(r->kind));
+	if (sock_kind_protocol(r->kind) == IPPROTO_UDP)
+		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
+	book_clear_flags(r, RECORD_TOUCHED);
 }
 
 /*
@@ -138,17 +159,8 @@ static void check_port(struct attempt *a)
 	plan_set_ports(&library.plan);
 }
 
-/* After connect() returned @error and the kernel had no objection to the tuple. */
-static enum tried finish(struct attempt *a, int error, enum tuplebind_counter way)
+enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way)
 {
-	if (!tuple_kept(error)) {
-		/* Refused, timed out, no route: the socket holds its tuple no more. */
-		tuple_lost(a->record, a->fd);
-	} else {
-		atomic_store_explicit(&a->record->stale_port, 0, memory_order_relaxed);
-		if (way == TUPLEBIND_LATE)
-			check_port(a);
-	}
 	table_count(&library.table, TUPLEBIND_BOUND);
 	table_count(&library.table, way);
 	attempt_say(LOG_DEBUG, "connected", a, error);
@@ -156,37 +168,35 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 	return TRIED_DONE;
 }
 
-static enum tried bind_failed(struct attempt *a, int error)
+/* After the call returned @error and the kernel had no objection to the tuple. */
+static enum tried finish(struct attempt *a, int error, enum tuplebind_counter way)
+{
+	if (!attempt_kept(a, error)) {
+		/* Refused, timed out, no route: the socket holds its tuple no more. */
+		tuple_lost(a->record, a->fd);
+	} else {
+		atomic_store_explicit(&a->record->stale_port, 0, memory_order_relaxed);
+		book_clear_flags(a->record, RECORD_PUT_OFF);
+		if (way == TUPLEBIND_LATE)
+			check_port(a);
+	}
+	return tuple_done(a, error, way);
+}
+
+enum tried tuple_bind_failed(struct attempt *a, int error)
 {
 	switch (error) {
 	case -EADDRINUSE: /* a listener, or a socket without SO_REUSEADDR */
 	case -EACCES:	  /* a privileged port */
-		keep_for_stranger(a);
+		tuple_keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	case -EADDRNOTAVAIL:
-		give_back(a);
+		tuple_give_back(a);
 		return TRIED_NEXT_ADDRESS;
 	default:
-		give_back(a);
+		tuple_give_back(a);
 		return TRIED_GIVE_UP;
 	}
-}
-
-static _Atomic uint64_t *explicit_word(uint16_t port)
-{
-	return &library.table.header->explicit_ports[port / 64];
-}
-
-/* Notes that the port is lost to late bind, in all lanes, while this socket lasts. */
-static void note_explicit(uint16_t port)
-{
-	atomic_fetch_or_explicit(
-		explicit_word(port), UINT64_C(1) << (port % 64), memory_order_relaxed);
-}
-
-static bool was_explicit(uint16_t port)
-{
-	return atomic_load_explicit(explicit_word(port), memory_order_relaxed) >> (port % 64) & 1;
 }
 
 /*
@@ -196,19 +206,20 @@ static bool was_explicit(uint16_t port)
 static enum tried bind_and_connect(struct attempt *a, bool timewait)
 {
 	if (listeners_has(&library.listeners, a->lport)) {
-		keep_for_stranger(a);
+		tuple_keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	}
-	a->touched = true;
-	int error = sock_reuse_address(a->fd);
+	book_set_flag(a->record, RECORD_TOUCHED);
+	int error = sock_reuse_address(a->fd, true);
 	if (error == 0)
 		error = sock_bind(a->fd, a->family, &a->laddr, a->lport);
 	if (error < 0)
-		return bind_failed(a, error);
+		return tuple_bind_failed(a, error);
 	book_set_flag(a->record, RECORD_EXPLICIT);
-	note_explicit(a->lport);
-	error = connect_with_claim(a);
-	if (timewait && tuple_kept(error))
+	/* The port is lost to late bind, in all lanes, while this socket lasts. */
+	table_note_port(library.table.header->explicit_ports, a->lport);
+	error = tuple_call_with_claim(a);
+	if (timewait && attempt_kept(a, error))
 		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
 	/* A peer without TCP timestamps: the others of the lane need not be tried for a while. */
 	if (timewait && error == EADDRNOTAVAIL)
@@ -227,22 +238,23 @@ static enum tried try_explicit(struct attempt *a)
 
 	if (state == DIAG_HELD || state == DIAG_ORPHAN ||
 		(state == DIAG_TIMEWAIT && !timewait_reusable(a))) {
-		keep_for_stranger(a);
+		tuple_keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	}
 	return bind_and_connect(a, state == DIAG_TIMEWAIT);
 }
 
-/* Late bind: options once per socket, the address once per address, the port each time. */
-static int prepare_late(struct attempt *a, bool new_address)
+int tuple_prepare_late(struct attempt *a, bool new_address)
 {
 	int error = 0;
 
-	a->touched = true;
+	book_set_flag(a->record, RECORD_TOUCHED);
 	if (!a->prepared) {
-		error = sock_reuse_address(a->fd);
+		/* How long a UDP socket shares its port is datagram.c's to decide. */
+		if (a->protocol == IPPROTO_TCP)
+			error = sock_reuse_address(a->fd, true);
 		if (error == 0)
-			error = sock_bind_takes_no_port(a->fd);
+			error = sock_bind_takes_no_port(a->fd, true);
 		a->prepared = error == 0;
 	}
 	if (error == 0)
@@ -284,33 +296,35 @@ static bool can_be_explicit(const struct attempt *a, int state)
 {
 	if (a->lport % 2 == 0 && !even_allowed(a))
 		return false;
-	return state == DIAG_TIMEWAIT ? timewait_reusable(a)
-				      : state == DIAG_ABSENT && was_explicit(a->lport);
+	return state == DIAG_TIMEWAIT
+		       ? timewait_reusable(a)
+		       : state == DIAG_ABSENT &&
+				 table_has_port(library.table.header->explicit_ports, a->lport);
 }
 
 static enum tried try_late(struct attempt *a, bool new_address)
 {
-	int error = prepare_late(a, new_address);
+	int error = tuple_prepare_late(a, new_address);
 
 	if (error == -ENOPROTOOPT) {
-		give_back(a);
+		tuple_give_back(a);
 		return TRIED_NO_LATE;
 	}
 	if (error < 0)
-		return bind_failed(a, error);
-	error = connect_with_claim(a);
+		return tuple_bind_failed(a, error);
+	error = tuple_call_with_claim(a);
 	if (error != EADDRNOTAVAIL)
 		return finish(a, error, TUPLEBIND_LATE);
 	int state = diag_tuple(&a->lane, a->lport);
 	if (can_be_explicit(a, state))
 		return bind_and_connect(a, state == DIAG_TIMEWAIT);
-	keep_for_stranger(a);
+	tuple_keep_for_stranger(a);
 	return TRIED_NEXT_PORT;
 }
 
 void tuple_set_lane(struct attempt *a)
 {
-	a->lane = (struct tuplebind_lane){.fport = a->fport, .protocol = IPPROTO_TCP};
+	a->lane = (struct tuplebind_lane){.fport = a->fport, .protocol = a->protocol};
 	memcpy(a->lane.laddr, a->laddr.bytes, sizeof a->lane.laddr);
 	memcpy(a->lane.faddr, a->faddr.bytes, sizeof a->lane.faddr);
 	a->lane.scope = a->faddr.scope;
@@ -322,10 +336,39 @@ static uint16_t port_to_avoid(const struct attempt *a)
 	return addr_equal(&a->laddr, &a->faddr) ? a->fport : 0;
 }
 
+/*
+ * The first touch of this socket comes with a record for it, which says what was the program's. No
+ * room for one: it cannot be served.
+ */
+static bool note_touch(struct attempt *a)
+{
+	if (a->record == NULL)
+		a->record = book_record(a->fd, a->kind);
+	if (a->record == NULL || book_has_flag(a->record, RECORD_TOUCHED))
+		return a->record != NULL;
+	book_clear_flags(a->record, RECORD_ADDRESS | RECORD_REUSE);
+	if (a->address_given)
+		book_set_flag(a->record, RECORD_ADDRESS);
+	if (a->protocol == IPPROTO_UDP && sock_reuses_address(a->fd))
+		book_set_flag(a->record, RECORD_REUSE);
+	return true;
+}
+
+static enum tried try_tuple(struct attempt *a, enum stage stage, bool new_address)
+{
+	if (a->protocol == IPPROTO_UDP)
+		return datagram_try(a, stage, new_address);
+	return stage == STAGE_LATE ? try_late(a, new_address) : try_explicit(a);
+}
+
 static enum tried try_tuples(struct attempt *a)
 {
 	bool new_address = true, table_full = false;
 
+	/* Nothing waits in TIME_WAIT, so UDP ports need not be slow to repeat: just unpredictable.
+	 */
+	if (a->protocol == IPPROTO_UDP)
+		claim_walk_scatter(&library.walk, a->lane_hash);
 	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
 		for (;;) {
 			int got = claim_take_announced(&library.table, &a->lane,
@@ -336,17 +379,11 @@ static enum tried try_tuples(struct attempt *a)
 				table_full |= got == -ENOSPC;
 				break;
 			}
-			/* The first touch of this socket comes with a record for it. */
-			if (a->record == NULL)
-				a->record = book_record(a->fd, a->family);
-			if (a->record != NULL && a->address_given)
-				book_set_flag(a->record, RECORD_ADDRESS);
-			if (a->record == NULL) {
+			if (!note_touch(a)) {
 				claim_give_back(&library.table, a->claim);
 				return TRIED_GIVE_UP;
 			}
-			enum tried tried =
-				stage == STAGE_LATE ? try_late(a, new_address) : try_explicit(a);
+			enum tried tried = try_tuple(a, stage, new_address);
 			if (tried != TRIED_NEXT_PORT)
 				return tried;
 			new_address = false;
@@ -359,7 +396,7 @@ static enum tried try_tuples(struct attempt *a)
 enum tried tuple_try_address(struct attempt *a)
 {
 	tuple_set_lane(a);
-	take_off(a);
+	tuple_take_off(a);
 	enum tried tried = try_tuples(a);
 	int error = errno;
 	flight_end(a->flight);
@@ -367,20 +404,29 @@ enum tried tuple_try_address(struct attempt *a)
 	return tried;
 }
 
-/*
- * A socket that we bound explicitly and whose connect() failed keeps its port: it gets the
- * claim for it in the lane of its next destination, if nobody has it.
- */
 int tuple_connect_bound(struct attempt *a)
 {
 	tuple_set_lane(a);
-	take_off(a);
-	if (claim_take_port(&library.table, &a->lane, a->lport, flight_what(a->flight), &a->claim) <
-		0) {
-		flight_end(a->flight);
-		return next()->connect(a->fd, a->to, a->length);
+	tuple_take_off(a);
+	int got = claim_take_port(
+		&library.table, &a->lane, a->lport, flight_what(a->flight), &a->claim);
+	bool theirs = got == -EADDRNOTAVAIL;
+	if (got == 0 && a->protocol == IPPROTO_UDP && datagram_taken(a)) {
+		tuple_keep_for_stranger(a);
+		theirs = true;
 	}
-	int error = connect_with_claim(a);
+	/* Of two TCP sockets the kernel refuses the second; of two UDP sockets one would go deaf.
+	 */
+	if (theirs && a->protocol == IPPROTO_UDP) {
+		flight_end(a->flight);
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
+	if (got < 0) {
+		flight_end(a->flight);
+		return attempt_call(a);
+	}
+	int error = tuple_call_with_claim(a);
 	finish(a, error, TUPLEBIND_EXPLICIT);
 	flight_end(a->flight);
 	errno = error;

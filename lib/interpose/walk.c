@@ -3,8 +3,6 @@
  */
 #include "interpose/attempt.h"
 
-#include "kernel/sock.h"
-
 #include <errno.h>
 
 /*
@@ -18,26 +16,12 @@
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
 
-/* Makes the socket what it was before us, but for SO_REUSEADDR. */
-static void restore(struct attempt *a)
-{
-	struct addr any = {.scope = 0};
-
-	if (!a->touched)
-		return;
-	if (a->family == AF_INET)
-		any = addr_from_number((unsigned __int128)0xffff << 32);
-	sock_narrow_ports(a->fd, 0);
-	if (!a->address_given)
-		sock_bind(a->fd, a->family, &any, 0);
-}
-
 /* The kernel's own try. */
 static int leave_to_kernel(struct attempt *a)
 {
-	restore(a);
+	tuple_restore(a->record, a->fd);
 	table_count(&library.table, TUPLEBIND_PASSED);
-	return next()->connect(a->fd, a->to, a->length);
+	return attempt_call(a);
 }
 
 static int no_tuple_left(struct attempt *a)
@@ -53,7 +37,7 @@ static int no_tuple_left(struct attempt *a)
 			a, 0);
 	if (library.plan.when_full == FULL_KERNEL)
 		return leave_to_kernel(a);
-	restore(a);
+	tuple_restore(a->record, a->fd);
 	errno = EADDRNOTAVAIL;
 	return -1;
 }

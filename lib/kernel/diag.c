@@ -1,5 +1,7 @@
 #include "kernel/diag.h"
 
+#include "kernel/sock.h"
+
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -61,38 +63,62 @@ static enum diag_state state_of(const struct inet_diag_msg *m)
 	return m->idiag_inode == 0 ? DIAG_ORPHAN : DIAG_HELD;
 }
 
+/*
+ * Writes both ends of a tuple. For UDP the kernel looks up a datagram, and has source and
+ * destination the other way round (udp_dump_one() of net/ipv4/udp_diag.c).
+ */
+static void put_ends(
+	struct inet_diag_sockid *id, const struct tuplebind_lane *lane, uint16_t lport, bool v4)
+{
+	bool turned = lane->protocol == IPPROTO_UDP;
+	size_t from = v4 ? 12 : 0, length = v4 ? 4 : 16;
+
+	memcpy(turned ? id->idiag_dst : id->idiag_src, lane->laddr + from, length);
+	memcpy(turned ? id->idiag_src : id->idiag_dst, lane->faddr + from, length);
+	id->idiag_sport = htons(turned ? lane->fport : lport);
+	id->idiag_dport = htons(turned ? lport : lane->fport);
+	id->idiag_if = lane->scope;
+	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+}
+
+/* What the socket that the kernel found for a tuple to @fport says of it. */
+static enum diag_state state_found(const struct inet_diag_msg *m, uint8_t protocol, uint16_t fport)
+{
+	bool connected = m->id.idiag_dport == htons(fport) && m->idiag_state != TCP_LISTEN;
+
+	if (protocol == IPPROTO_UDP)
+		return connected ? DIAG_HELD : DIAG_OPEN;
+	/* Where no connection matches, the kernel offers a listener of that port. */
+	return connected ? state_of(m) : DIAG_ABSENT;
+}
+
 int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport)
 {
-	struct addr laddr = {.scope = 0}, faddr = {.scope = 0};
+	uint64_t unused;
+
+	return diag_query_cookie(fd, lane, lport, &unused);
+}
+
+int diag_query_cookie(int fd, const struct tuplebind_lane *lane, uint16_t lport, uint64_t *cookie)
+{
+	struct addr laddr = {.scope = 0};
 	struct request request = {
 		.head = {.nlmsg_len = sizeof request,
 			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			.nlmsg_flags = NLM_F_REQUEST},
 		.body = {.sdiag_protocol = lane->protocol, .idiag_states = UINT32_MAX},
 	};
-	struct inet_diag_sockid *id = &request.body.id;
 	union {
 		struct nlmsghdr head;
 		char bytes[1024];
 	} reply;
 	int result;
 
+	*cookie = 0;
 	memcpy(laddr.bytes, lane->laddr, sizeof laddr.bytes);
-	memcpy(faddr.bytes, lane->faddr, sizeof faddr.bytes);
-	if (addr_is_v4(&laddr)) {
-		request.body.sdiag_family = AF_INET;
-		memcpy(id->idiag_src, lane->laddr + 12, 4);
-		memcpy(id->idiag_dst, lane->faddr + 12, 4);
-	} else {
-		request.body.sdiag_family = AF_INET6;
-		memcpy(id->idiag_src, lane->laddr, 16);
-		memcpy(id->idiag_dst, lane->faddr, 16);
-	}
-	id->idiag_sport = htons(lport);
-	id->idiag_dport = htons(lane->fport);
-	id->idiag_if = lane->scope;
-	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-
+	bool v4 = addr_is_v4(&laddr);
+	request.body.sdiag_family = v4 ? AF_INET : AF_INET6;
+	put_ends(&request.body.id, lane, lport, v4);
 	result =
 		send_bytes(fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
 	if (result == 0) {
@@ -109,12 +135,9 @@ int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport)
 			result = error->error == -ENOENT ? DIAG_ABSENT : error->error;
 		} else {
 			const struct inet_diag_msg *m = NLMSG_DATA(&reply.head);
-			/* Where no connection matches, the kernel offers a listener of that port.
-			 */
-			bool exact = m->id.idiag_dport == id->idiag_dport &&
-				     m->idiag_state != TCP_LISTEN;
 
-			result = exact ? (int)state_of(m) : DIAG_ABSENT;
+			result = (int)state_found(m, lane->protocol, lane->fport);
+			*cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0];
 		}
 	}
 	return result;
@@ -129,6 +152,30 @@ int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)
 	int state = diag_query(fd, lane, lport);
 	diag_close(fd);
 	return state;
+}
+
+bool diag_sees_udp(void)
+{
+	struct sockaddr_in loopback = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct addr a;
+	uint16_t port;
+	int state = DIAG_OPEN;
+	int fd = (int)syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	/* Without a descriptor or a port to ask with, nothing speaks against it. */
+	if (fd < 0)
+		return true;
+	if (syscall(SYS_bind, fd, &loopback, sizeof loopback) == 0 &&
+		sock_local(fd, &a, &port) == 0) {
+		struct tuplebind_lane lane = {.fport = 9, .protocol = IPPROTO_UDP};
+
+		memcpy(lane.laddr, a.bytes, sizeof lane.laddr);
+		memcpy(lane.faddr, a.bytes, sizeof lane.faddr);
+		state = diag_tuple(&lane, port);
+	}
+	syscall(SYS_close, fd);
+	return state == DIAG_OPEN;
 }
 
 static bool lane_of(const struct inet_diag_msg *m, int protocol, struct tuplebind_lane *lane)

@@ -13,6 +13,7 @@ enum diag_state {
 	DIAG_HELD,   /* a socket that some process still has open */
 	DIAG_ORPHAN, /* closed by its process, the kernel is still finishing it */
 	DIAG_TIMEWAIT,
+	DIAG_OPEN, /* UDP: a socket without a foreign address, which takes the tuple's datagrams */
 };
 
 /*
@@ -25,8 +26,14 @@ void diag_close(int fd);
 /*
  * Looks for exactly one tuple, that of @lane with local port @lport. 3 us. Returns a diag_state,
  * or -errno. Async-signal-safe, no cancellation point.
+ *
+ * For UDP the kernel says which socket would receive a datagram of that tuple: with several of the
+ * same tuple the one that is served.
  */
 int diag_query(int fd, const struct tuplebind_lane *lane, uint16_t lport);
+
+/* The same; *cookie is the SO_COOKIE of the socket found, 0 when none was. */
+int diag_query_cookie(int fd, const struct tuplebind_lane *lane, uint16_t lport, uint64_t *cookie);
 
 /* The same with a netlink socket of its own: 3 us more. */
 int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport);
@@ -34,6 +41,12 @@ int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport);
 /* Called for each socket of a dump. */
 typedef void diag_visit(
 	void *context, const struct tuplebind_lane *lane, uint16_t lport, enum diag_state state);
+
+/*
+ * Whether the kernel answers for UDP sockets at all (udp_diag may be missing, which looks as if
+ * there were none). Makes a socket for the question, once: 20 us.
+ */
+bool diag_sees_udp(void);
 
 /*
  * Visits all sockets of @protocol (IPPROTO_TCP, IPPROTO_UDP) that have a foreign

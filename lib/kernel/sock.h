@@ -16,14 +16,24 @@
 #define IPPROTO_MPTCP 262
 #endif
 
-struct sock_kind {
-	int family;   /* AF_INET, AF_INET6, others */
-	int type;     /* SOCK_STREAM, ... */
-	int protocol; /* IPPROTO_TCP, ... */
-};
+/* What a socket is, as far as it matters here: Multipath TCP counts as TCP. */
+enum sock_kind { KIND_OTHER, KIND_TCP4, KIND_TCP6, KIND_UDP4, KIND_UDP6 };
 
-/* Three system calls. -ENOTSOCK, -EBADF. */
-int sock_kind(int fd, struct sock_kind *kind);
+/* The kind that socket() makes of its arguments; type flags (SOCK_CLOEXEC, ...) do not matter. */
+enum sock_kind sock_kind_of(int family, int type, int protocol);
+
+static inline int sock_kind_family(enum sock_kind kind)
+{
+	return kind == KIND_TCP4 || kind == KIND_UDP4 ? AF_INET : AF_INET6;
+}
+
+static inline uint8_t sock_kind_protocol(enum sock_kind kind)
+{
+	return kind == KIND_UDP4 || kind == KIND_UDP6 ? IPPROTO_UDP : IPPROTO_TCP;
+}
+
+/* The kind of an open socket; KIND_OTHER for what is none. Three system calls. */
+enum sock_kind sock_ask_kind(int fd);
 
 /* The socket's local address and port; -EAFNOSUPPORT when it is not of an Internet family. */
 int sock_local(int fd, struct addr *a, uint16_t *port);
@@ -31,14 +41,39 @@ int sock_local(int fd, struct addr *a, uint16_t *port);
 /* True when SO_MARK or SO_BINDTODEVICE is set, so that routing may differ from other sockets'. */
 bool sock_routed_apart(int fd);
 
-/* SO_REUSEADDR=1. */
-int sock_reuse_address(int fd);
+/* SO_REUSEADDR. */
+int sock_reuse_address(int fd, bool on);
+bool sock_reuses_address(int fd);
 
-/* IP_BIND_ADDRESS_NO_PORT=1: the next bind() with port 0 takes no port. */
-int sock_bind_takes_no_port(int fd);
+/* True when SO_REUSEPORT is set. */
+bool sock_reuses_port(int fd);
+
+/* IP_BIND_ADDRESS_NO_PORT: whether the next bind() with port 0 takes no port. */
+int sock_bind_takes_no_port(int fd, bool on);
+
+/* 1 or 0, or -errno where there is no such option. */
+int sock_asks_no_port(int fd);
 
 /* IP_LOCAL_PORT_RANGE: [port, port], or none when @port is 0. -ENOPROTOOPT before Linux 6.3. */
 int sock_narrow_ports(int fd, uint16_t port);
 
+/* True when IP_LOCAL_PORT_RANGE is set to anything. */
+bool sock_ports_narrowed(int fd);
+
 /* bind() to @a and @port of a socket of @family. */
 int sock_bind(int fd, int family, const struct addr *a, uint16_t port);
+
+/* The same to the ANY address without a port: takes an address away again that was bound so. */
+int sock_bind_any(int fd, int family);
+
+/* connect() to AF_UNSPEC: takes a UDP socket off its tuple. */
+int sock_disconnect(int fd);
+
+/* Throws away what a UDP socket has received so far (at most some thousand datagrams). */
+void sock_drain(int fd);
+
+/* True for a TCP socket in state CLOSE: it neither is connected nor goes on connecting. */
+bool sock_is_closed(int fd);
+
+/* SO_COOKIE: names the socket for as long as the system runs; 0: cannot be had. */
+uint64_t sock_cookie(int fd);

@@ -54,6 +54,14 @@ static _Atomic uint32_t *steps_of(struct claim_walk *w, uint64_t lane_hash)
 	return &w->steps[lane_hash % (sizeof w->steps / sizeof w->steps[0])];
 }
 
+void claim_walk_scatter(struct claim_walk *w, uint64_t lane_hash)
+{
+	uint16_t place;
+
+	random_bytes(&place, sizeof place);
+	atomic_store_explicit(steps_of(w, lane_hash), place, memory_order_relaxed);
+}
+
 enum outcome { CLAIMED, NOTHING_FREE, SLAB_CHANGED };
 
 /* A slab that was found, and where to say which of its claims is being made. */

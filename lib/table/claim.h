@@ -34,6 +34,13 @@ struct claim_walk {
 /* Gives the process its own places in all lanes: at start and in a forked child. */
 void claim_walk_start(struct claim_walk *w);
 
+/*
+ * Moves the place in the lanes of this hash to a random one, so that the next port does not follow
+ * from ports before it even for somebody who has seen the whole order of the table go by. One
+ * getrandom(2).
+ */
+void claim_walk_scatter(struct claim_walk *w, uint64_t lane_hash);
+
 /* Lets the next walks look at the lanes themselves, whatever was found full before. */
 void claim_walk_forget(struct claim_walk *w);
 

@@ -71,6 +71,18 @@ bool table_intact(const struct table *t);
 
 void table_detach(struct table *t);
 
+/* Notes a port in one of the header's sets of ports, and tells whether it is there. */
+static inline void table_note_port(_Atomic uint64_t ports[static 1024], uint16_t port)
+{
+	atomic_fetch_or_explicit(
+		&ports[port / 64], UINT64_C(1) << (port % 64), memory_order_relaxed);
+}
+
+static inline bool table_has_port(const _Atomic uint64_t ports[static 1024], uint16_t port)
+{
+	return atomic_load_explicit(&ports[port / 64], memory_order_relaxed) >> (port % 64) & 1;
+}
+
 /* Adds to a counter. One atomic addition on a cache line shared by few processes. */
 static inline void table_count(struct table *t, enum tuplebind_counter counter)
 {

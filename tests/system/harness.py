@@ -232,11 +232,11 @@ class Host:
 
     # What the kernel and the table say.
 
-    def sockets(self, port=None, server=False):
-        """TCP sockets but listeners, of clients (or servers) of a foreign (or local) port."""
+    def sockets(self, port=None, server=False, protocol="tcp"):
+        """Sockets but listeners, of clients (or servers) of a foreign (or local) port."""
         which = [] if port is None else ["sport" if server else "dport", "=", f":{port}"]
         found = []
-        for line in self.must("ss", "-tanHe", *which).splitlines():
+        for line in self.must("ss", "-anHe", f"--{protocol}", *which).splitlines():
             state, received, _, local, foreign, *rest = line.split()
             if state == "LISTEN":
                 continue
@@ -249,20 +249,21 @@ class Host:
                 plain_address(laddr), int(lport), plain_address(faddr), int(fport))))
         return found
 
-    def tuples(self, port):
+    def tuples(self, port, protocol="tcp"):
         """The tuples of sockets that programs hold to this foreign port, sorted: twins would show."""
-        return sorted(s.tuple for s in self.sockets(port) if s.held)
+        return sorted(s.tuple for s in self.sockets(port, protocol=protocol) if s.held)
 
     def tables(self):
         return [path for path in glob.glob(f"/dev/shm/tuplebind.*.{self.namespace}*")]
 
-    def claims(self, port=None):
-        """All claims of this host's tables, as tuples, sorted."""
+    def claims(self, port=None, protocol="tcp"):
+        """All claims of this host's tables for a protocol, as tuples, sorted."""
         found = []
         for path in self.tables():
             for line in self.must(program("claims"), path).splitlines():
-                laddr, lport, faddr, fport = line.split()
-                found.append(Tuple(laddr, int(lport), faddr, int(fport)))
+                which, laddr, lport, faddr, fport = line.split()
+                if which == protocol:
+                    found.append(Tuple(laddr, int(lport), faddr, int(fport)))
         return sorted(t for t in found if port in (None, t.fport))
 
     def status(self):

@@ -33,7 +33,7 @@ BAD = [
     ("ports", "+40000", "+40000", "1-65535"),
     ("ports", ",", '""', "1-65535"),
     ("protocols", "sctp", "sctp", "tcp"),
-    ("protocols", "tcp,,", "tcp,,", "tcp"),
+    ("protocols", "tcp,,udp", "tcp,,udp", "tcp, udp, or tcp,udp"),
     ("balance", "roundrobin", "roundrobin", "rotate, random, hash, pack"),
     ("balance", "Rotate", "Rotate", "rotate, random, hash, pack"),
     ("rules", "127.0.0.1", "127.0.0.1", "DEST=ADDRS"),

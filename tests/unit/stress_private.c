@@ -49,14 +49,14 @@ static void run(void *(*work)(void *))
 static void use_own(int fd, int other)
 {
 	struct record *r, *again;
-	int family;
+	enum sock_kind kind;
 
-	book_note_socket(&table, fd, AF_INET);
-	r = book_record(fd, AF_INET);
+	book_note_socket(&table, fd, KIND_TCP4);
+	r = book_record(fd, KIND_TCP4);
 	expect(r != NULL, "no record");
 	book_duplicate(&table, fd, other);
-	again = book_find(other, &family);
-	expect(again == r && family == AF_INET, "the duplicate leads elsewhere");
+	again = book_find(other, &kind);
+	expect(again == r && kind == KIND_TCP4, "the duplicate leads elsewhere");
 	expect(atomic_load(&r->descriptors) == 2, "the record has not two descriptors");
 	expect(book_remove(fd) == NULL, "the record is gone with the first of two");
 	book_settle(&table, book_remove(other));
@@ -68,10 +68,10 @@ static void *use_book(void *argument)
 	int base = 100 + 1000 * (int)(uintptr_t)argument;
 
 	for (unsigned long i = 0; i < turns; i++) {
-		int family;
-		struct record *r = book_record(COMMON_FD, AF_INET6);
+		enum sock_kind kind;
+		struct record *r = book_record(COMMON_FD, KIND_TCP6);
 
-		expect(r != NULL && book_find(COMMON_FD, &family) == r, "two records of one");
+		expect(r != NULL && book_find(COMMON_FD, &kind) == r, "two records of one");
 		use_own(base + (int)(i % 900), base + 901);
 		if (i % 100 == 0)
 			book_forked();
@@ -83,7 +83,7 @@ static void stress_book(void)
 {
 	book_start();
 	run(use_book);
-	expect(atomic_load(&book_record(COMMON_FD, AF_INET6)->descriptors) == 1,
+	expect(atomic_load(&book_record(COMMON_FD, KIND_TCP6)->descriptors) == 1,
 		"the common descriptor is counted twice");
 	book_settle(&table, book_remove(COMMON_FD));
 }

@@ -26,25 +26,25 @@ static void setup(void)
 
 TestSuite(book, .init = setup);
 
-static int family_of(int fd)
+static enum sock_kind kind_of(int fd)
 {
-	int family = -1;
+	enum sock_kind kind;
 
-	book_find(fd, &family);
-	return family;
+	book_find(fd, &kind);
+	return kind;
 }
 
 static struct record *record_of(int fd)
 {
-	int family;
+	enum sock_kind kind;
 
-	return book_find(fd, &family);
+	return book_find(fd, &kind);
 }
 
 /* As connect() does: a record for @fd that holds a claim. */
 static claim hold(int fd, uint16_t port)
 {
-	struct record *r = book_record(fd, AF_INET);
+	struct record *r = book_record(fd, KIND_TCP4);
 	claim c;
 
 	cr_assert_not_null(r);
@@ -76,7 +76,7 @@ Test(book, nothing_is_known_at_first)
 	for (int fd = -1; fd < 10; fd++) {
 		cr_expect_not(book_has(fd));
 		cr_expect_null(record_of(fd));
-		cr_expect_eq(family_of(fd), 0);
+		cr_expect_eq(kind_of(fd), KIND_OTHER);
 		cr_expect_null(book_remove(fd));
 	}
 	book_settle(&t, NULL);
@@ -84,15 +84,15 @@ Test(book, nothing_is_known_at_first)
 
 Test(book, a_fresh_socket)
 {
-	book_note_socket(&t, 5, AF_INET);
-	book_note_socket(&t, 6, AF_INET6);
+	book_note_socket(&t, 5, KIND_TCP4);
+	book_note_socket(&t, 6, KIND_TCP6);
 	cr_expect(book_has(5));
-	cr_expect_eq(family_of(5), AF_INET);
-	cr_expect_eq(family_of(6), AF_INET6);
+	cr_expect_eq(kind_of(5), KIND_TCP4);
+	cr_expect_eq(kind_of(6), KIND_TCP6);
 	cr_expect_null(record_of(5), "it needs no record");
 	cr_expect_null(book_remove(5));
 	cr_expect_not(book_has(5));
-	book_note_socket(&t, 6, 0);
+	book_note_socket(&t, 6, KIND_OTHER);
 	cr_expect_not(book_has(6), "something else is there now");
 }
 
@@ -100,12 +100,12 @@ Test(book, a_record)
 {
 	struct record *r;
 
-	book_note_socket(&t, 5, AF_INET6);
-	r = book_record(5, AF_INET6);
+	book_note_socket(&t, 5, KIND_TCP6);
+	r = book_record(5, KIND_TCP6);
 	cr_assert_not_null(r);
-	cr_expect_eq(book_record(5, AF_INET6), r);
+	cr_expect_eq(book_record(5, KIND_TCP6), r);
 	cr_expect_eq(record_of(5), r);
-	cr_expect_eq(family_of(5), AF_INET6);
+	cr_expect_eq(kind_of(5), KIND_TCP6);
 	cr_expect_eq(atomic_load(&r->descriptors), 1);
 	cr_expect_eq(atomic_load(&r->flags), 0);
 	cr_expect_eq(atomic_load(&r->claim), CLAIM_NONE);
@@ -115,14 +115,14 @@ Test(book, a_record)
 
 Test(book, one_not_seen_made_is_maybe_shared)
 {
-	struct record *r = book_record(5, AF_INET);
+	struct record *r = book_record(5, KIND_TCP4);
 
 	cr_expect(atomic_load(&r->flags) & RECORD_SHARED);
 }
 
 Test(book, the_claim_goes_with_the_descriptor)
 {
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	cr_expect(held(1000));
 	close_fd(5);
@@ -134,7 +134,7 @@ Test(book, given_back_once)
 {
 	struct record *r;
 
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	r = record_of(5);
 	book_give_back(&t, r);
@@ -150,18 +150,18 @@ Test(book, a_closed_one_is_forgotten)
 {
 	struct record *r;
 
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	close_fd(5);
-	book_note_socket(&t, 5, AF_INET);
-	r = book_record(5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
+	r = book_record(5, KIND_TCP4);
 	cr_expect_eq(atomic_load(&r->claim), CLAIM_NONE);
 	cr_expect_eq(atomic_load(&r->flags), 0);
 }
 
 Test(book, duplicates_share_and_the_last_gives_back)
 {
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	book_duplicate(&t, 5, 6);
 	book_duplicate(&t, 6, 7);
@@ -176,9 +176,9 @@ Test(book, duplicates_share_and_the_last_gives_back)
 
 Test(book, duplicates_of_a_fresh_socket_share_what_comes)
 {
-	book_note_socket(&t, 5, AF_INET6);
+	book_note_socket(&t, 5, KIND_TCP6);
 	book_duplicate(&t, 5, 6);
-	cr_expect_eq(family_of(6), AF_INET6);
+	cr_expect_eq(kind_of(6), KIND_TCP6);
 	hold(6, 1000);
 	close_fd(6);
 	cr_expect(held(1000), "descriptor 5 leads to it");
@@ -188,8 +188,8 @@ Test(book, duplicates_of_a_fresh_socket_share_what_comes)
 
 Test(book, a_duplicate_closes_what_it_stands_on)
 {
-	book_note_socket(&t, 5, AF_INET);
-	book_note_socket(&t, 6, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
+	book_note_socket(&t, 6, KIND_TCP4);
 	hold(5, 1000);
 	hold(6, 1001);
 	book_duplicate(&t, 5, 6);
@@ -205,7 +205,7 @@ Test(book, a_duplicate_closes_what_it_stands_on)
 
 Test(book, a_duplicate_of_itself_changes_nothing)
 {
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	book_duplicate(&t, 5, 5);
 	cr_expect_eq(atomic_load(&record_of(5)->descriptors), 1);
@@ -216,7 +216,7 @@ Test(book, a_duplicate_of_itself_changes_nothing)
 
 Test(book, duplicates_over_each_other_again_and_again)
 {
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	for (int i = 0; i < 1000; i++) {
 		book_duplicate(&t, 5, 6);
@@ -232,11 +232,11 @@ Test(book, duplicates_over_each_other_again_and_again)
 /* A stray close, by stdio for one: the number is used again without a word to the book. */
 Test(book, what_was_closed_behind_its_back_is_given_back_when_the_kernel_says_so)
 {
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	cr_expect_not(held(1000), "no socket has it");
-	cr_expect_eq(family_of(5), AF_INET);
+	cr_expect_eq(kind_of(5), KIND_TCP4);
 	cr_expect_null(record_of(5));
 }
 
@@ -250,7 +250,7 @@ static struct fixture_connection connected(bool fresh)
 	fixture_connect(&c);
 	lane = c.lane;
 	if (fresh)
-		book_note_socket(&t, 5, AF_INET);
+		book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, c.lport);
 	return c;
 }
@@ -268,7 +268,7 @@ Test(book, what_another_process_may_hold_is_kept_while_the_kernel_has_it)
 
 Test(book, what_another_process_may_hold_is_given_back_when_the_kernel_does_not_have_it)
 {
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	book_forked();
 	close_fd(5);
@@ -290,7 +290,7 @@ Test(book, what_was_made_before_the_fork_is_maybe_shared)
 {
 	struct fixture_connection c;
 
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	book_forked();
 	c = connected(false);
 	close_fd(5);
@@ -310,7 +310,7 @@ Test(book, a_forked_child_has_a_copy)
 	int status;
 	pid_t child;
 
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	child = fork();
 	if (child == 0) {
@@ -331,7 +331,7 @@ Test(book, ranges)
 	struct record *list;
 
 	for (int fd = 10; fd < 30; fd++) {
-		book_note_socket(&t, fd, AF_INET);
+		book_note_socket(&t, fd, KIND_TCP4);
 		hold(fd, (uint16_t)(1000 + fd));
 	}
 	book_duplicate(&t, 15, 40);
@@ -355,7 +355,7 @@ Test(book, ranges_across_distant_descriptors)
 	static const int fds[] = {0, 4095, 4096, 100000, (1 << 20) - 1};
 
 	for (size_t i = 0; i < 5; i++) {
-		book_note_socket(&t, fds[i], AF_INET);
+		book_note_socket(&t, fds[i], KIND_TCP4);
 		hold(fds[i], (uint16_t)(1000 + i));
 	}
 	book_settle_all(&t, book_remove_range(1, 99999));
@@ -369,9 +369,9 @@ Test(book, descriptors_past_the_end_are_not_kept)
 	static const int fds[] = {-1, 1 << 20, INT32_MAX, INT32_MIN};
 
 	for (size_t i = 0; i < 4; i++) {
-		book_note_socket(&t, fds[i], AF_INET);
+		book_note_socket(&t, fds[i], KIND_TCP4);
 		cr_expect_not(book_has(fds[i]));
-		cr_expect_null(book_record(fds[i], AF_INET));
+		cr_expect_null(book_record(fds[i], KIND_TCP4));
 		cr_expect_null(book_remove(fds[i]));
 		book_duplicate(&t, fds[i], fds[i]);
 	}
@@ -379,7 +379,7 @@ Test(book, descriptors_past_the_end_are_not_kept)
 
 Test(book, a_duplicate_past_the_end_makes_it_maybe_shared)
 {
-	book_note_socket(&t, 5, AF_INET);
+	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	book_duplicate(&t, 5, 1 << 20);
 	cr_expect(atomic_load(&record_of(5)->flags) & RECORD_SHARED);
@@ -393,7 +393,7 @@ Test(book, records_are_used_again)
 	for (int i = 0; i < 10000; i++) {
 		struct record *r;
 
-		book_note_socket(&t, 5, AF_INET);
+		book_note_socket(&t, 5, KIND_TCP4);
 		hold(5, 1000);
 		r = record_of(5);
 		most = r->number > most ? r->number : most;
@@ -412,8 +412,8 @@ static void *open_and_close(void *argument)
 		int fd = base + i % 7;
 		struct record *r;
 
-		book_note_socket(&t, fd, AF_INET);
-		r = book_record(fd, AF_INET);
+		book_note_socket(&t, fd, KIND_TCP4);
+		r = book_record(fd, KIND_TCP4);
 		book_duplicate(&t, fd, base + 8);
 		wrong += r == NULL || atomic_load(&r->descriptors) != 2 || record_of(base + 8) != r;
 		close_fd(fd);

@@ -100,6 +100,11 @@ Test(config, words)
 	expect_good("FULL", "fail");
 	cr_expect_eq(c.when_full, FULL_FAIL);
 	expect_good("PROTOCOLS", "tcp");
+	cr_expect_eq(c.protocols, PROTOCOL_TCP);
+	expect_good("PROTOCOLS", "udp");
+	cr_expect_eq(c.protocols, PROTOCOL_UDP);
+	expect_good("PROTOCOLS", "udp, tcp");
+	cr_expect_eq(c.protocols, PROTOCOL_TCP | PROTOCOL_UDP);
 }
 
 Test(config, log)

@@ -1,0 +1,258 @@
+/*
+ * Giving a UDP socket one tuple.
+ *
+ * The kernel does not keep UDP tuples unique: two sockets with SO_REUSEADDR can have one, and the
+ * older one goes deaf. So a port is taken in one of two ways:
+ *
+ * - alone: with SO_REUSEADDR off the kernel gives the port only when no other socket of this
+ *   host's address has it, whatever its destination. Nothing needs to be looked at.
+ * - shared: it has holders, others of ours with other destinations as a rule. Then the kernel is
+ *   asked by sock_diag, before, who would receive a datagram of this tuple (nobody may), and after,
+ *   whether it is this socket.
+ *
+ * Once connected, SO_REUSEADDR is on, so that others can share the port. With late bind the kernel
+ * takes the port and connects in one call, and whatever arrived in between is thrown away
+ * before the program can read it: nobody has been told of this tuple yet, so it was meant for
+ * another one. A connected socket comes before one that is not (compute_score() of
+ * net/ipv4/udp.c), so that no datagram of an existing flow can get here meanwhile.
+ */
+#include "interpose/attempt.h"
+
+#include "kernel/diag.h"
+#include "kernel/sock.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#define UNSHARED_SECONDS 5 /* then it may be different again */
+
+bool datagram_usable(void)
+{
+	static _Atomic int known; /* 1: yes, -1: no */
+	int usable = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (usable == 0) {
+		usable = diag_sees_udp() ? 1 : -1;
+		if (usable < 0 && atomic_exchange_explicit(&known, -1, memory_order_relaxed) == 0)
+			log_line(LOG_WARN, "the kernel tells nothing of UDP sockets (no udp_diag); "
+					   "UDP is left to it");
+		atomic_store_explicit(&known, usable, memory_order_relaxed);
+	}
+	return usable > 0;
+}
+
+bool datagram_taken(const struct attempt *a)
+{
+	return diag_tuple(&a->lane, a->lport) != DIAG_ABSENT;
+}
+
+/* After connecting: whether datagrams of the tuple arrive here, not at a stranger's socket. */
+static bool is_heard(const struct attempt *a)
+{
+	uint64_t cookie = 0;
+	int fd = diag_open();
+
+	if (fd < 0)
+		return true;
+	int state = diag_query_cookie(fd, &a->lane, a->lport, &cookie);
+	diag_close(fd);
+	return state != DIAG_HELD || cookie == sock_cookie(a->fd);
+}
+
+/* The socket is connected, or nobody's: its end of the call. */
+static enum tried finish(struct attempt *a, int error, enum tuplebind_counter way)
+{
+	if (error == 0) {
+		sock_reuse_address(a->fd, true);
+		sock_drain(a->fd);
+	} else {
+		/* It has a port, and would take other flows' datagrams. */
+		sock_disconnect(a->fd);
+		tuple_lost(a->record, a->fd);
+		tuple_restore(a->record, a->fd);
+	}
+	return tuple_done(a, error, way);
+}
+
+/* The kernel ignores a port outside ip_local_port_range: what it took is not the one claimed. */
+static bool has_port(const struct attempt *a)
+{
+	struct addr unused;
+	uint16_t port;
+
+	return sock_local(a->fd, &unused, &port) == 0 && port == a->lport;
+}
+
+/* A port of an address, as a hash for a short memory. */
+static uint64_t hash_port(const struct attempt *a)
+{
+	uint64_t words[3] = {0, 0, a->lport};
+
+	memcpy(words, a->laddr.bytes, sizeof a->laddr.bytes);
+	return hash_words(&library.sources.key, words, 3);
+}
+
+/* Shares the port. 0, or the errno of the call: EAGAIN when that cannot be. */
+static int call_shared(struct attempt *a)
+{
+	/* Nobody can share it: to be told so once more would cost a millisecond again. */
+	if (aside_has(&library.unshared, hash_port(a)) || datagram_taken(a))
+		return EAGAIN;
+	sock_reuse_address(a->fd, true);
+	int error = tuple_call_with_claim(a);
+	if (error == EAGAIN)
+		aside_put(&library.unshared, hash_port(a), UNSHARED_SECONDS);
+	if (error != 0 || is_heard(a))
+		return error;
+	sock_disconnect(a->fd);
+	return EAGAIN;
+}
+
+/* Takes the port alone, unless it is known to have holders, or shares it. As call_shared(). */
+static int call_late(struct attempt *a)
+{
+	_Atomic uint64_t *seen = library.table.header->udp_ports;
+	int error = EAGAIN;
+
+	if (!table_has_port(seen, a->lport)) {
+		sock_reuse_address(a->fd, false);
+		error = tuple_call_with_claim(a);
+		table_note_port(seen, a->lport);
+	}
+	return error == EAGAIN ? call_shared(a) : error;
+}
+
+/*
+ * Late bind. Where the port cannot be had the kernel answers EAGAIN (inet_autobind() of
+ * net/ipv4/af_inet.c), after a walk through all of its UDP ports, for a millisecond
+ * (udp_lib_get_port() of net/ipv4/udp.c): so it is not tried without need.
+ */
+static enum tried try_late(struct attempt *a, bool new_address)
+{
+	int error = tuple_prepare_late(a, new_address);
+
+	if (error == -ENOPROTOOPT) {
+		tuple_give_back(a);
+		return TRIED_NO_LATE;
+	}
+	if (error < 0)
+		return tuple_bind_failed(a, error);
+	error = call_late(a);
+	if (error == EAGAIN) {
+		tuple_keep_for_stranger(a);
+		return TRIED_NEXT_PORT;
+	}
+	if (error == 0 && !has_port(a)) {
+		sock_disconnect(a->fd);
+		tuple_give_back(a);
+		plan_set_ports(&library.plan);
+		return TRIED_NEXT_PORT;
+	}
+	return finish(a, error, TUPLEBIND_LATE);
+}
+
+/* bind() to the port, alone or else shared; *shared says which. 0 or -errno. */
+static int bind_port(struct attempt *a, bool *shared)
+{
+	sock_reuse_address(a->fd, false);
+	int error = sock_bind(a->fd, a->family, &a->laddr, a->lport);
+	*shared = error == -EADDRINUSE;
+	if (!*shared || datagram_taken(a))
+		return error;
+	sock_reuse_address(a->fd, true);
+	return sock_bind(a->fd, a->family, &a->laddr, a->lport);
+}
+
+/* Explicit bind: a socket once bound so cannot be moved to another port. */
+static enum tried try_explicit(struct attempt *a)
+{
+	bool shared;
+
+	book_set_flag(a->record, RECORD_TOUCHED);
+	int error = bind_port(a, &shared);
+	if (error < 0)
+		return tuple_bind_failed(a, error);
+	book_set_flag(a->record, RECORD_EXPLICIT);
+	error = tuple_call_with_claim(a);
+	/* A stranger came in between, within microseconds: better no connection than a deaf one. */
+	if (error == 0 && shared && !is_heard(a))
+		error = EADDRNOTAVAIL;
+	return finish(a, error, TUPLEBIND_EXPLICIT);
+}
+
+enum tried datagram_try(struct attempt *a, enum stage stage, bool new_address)
+{
+	return stage == STAGE_LATE ? try_late(a, new_address) : try_explicit(a);
+}
+
+/* The call as it is; the socket has left its tuple if it has gone elsewhere. */
+static int leave(struct attempt *a)
+{
+	int result = attempt_call(a);
+
+	if (result == 0)
+		book_give_back(&library.table, a->record);
+	return result;
+}
+
+/*
+ * Connects with the port that the socket has, in the lane of its new destination. *taken: that
+ * tuple is somebody else's, and nothing was done.
+ */
+static int keep_port(struct attempt *a, claim old, bool *taken)
+{
+	int got = claim_take_port(
+		&library.table, &a->lane, a->lport, flight_what(a->flight), &a->claim);
+
+	*taken = got == -EADDRNOTAVAIL;
+	if (got == 0 && datagram_taken(a)) {
+		process_strayed(&library.table);
+		table_count(&library.table, TUPLEBIND_RETRIES);
+		*taken = true;
+	}
+	if (*taken)
+		return -1;
+	if (got < 0) {
+		table_count(&library.table, TUPLEBIND_TABLE_FULL);
+		return leave(a);
+	}
+	int error = tuple_call_with_claim(a);
+	if (error == 0) {
+		claim_give_back(&library.table, old);
+	} else {
+		/* It is where it was. */
+		book_set_claim(a->record, old);
+		claim_give_back(&library.table, a->claim);
+	}
+	tuple_done(a, error,
+		book_has_flag(a->record, RECORD_EXPLICIT) ? TUPLEBIND_EXPLICIT : TUPLEBIND_LATE);
+	return error == 0 ? 0 : -1;
+}
+
+int datagram_connect_again(struct attempt *a)
+{
+	claim old = atomic_load_explicit(&a->record->claim, memory_order_acquire);
+	struct tuplebind_lane lane;
+	bool taken;
+
+	if (!library_table_sound() || !attempt_destination_served(a) || addr_is_any(&a->faddr) ||
+		sock_local(a->fd, &a->laddr, &a->lport) < 0 || a->lport == 0)
+		return leave(a);
+	tuple_set_lane(a);
+	if (claim_lane(&library.table, old, &lane) && memcmp(&lane, &a->lane, sizeof lane) == 0)
+		return attempt_call(a);
+	tuple_take_off(a);
+	int result = keep_port(a, old, &taken);
+	int error = errno;
+	flight_end(a->flight);
+	errno = taken ? EADDRNOTAVAIL : error;
+	if (!taken || book_has_flag(a->record, RECORD_EXPLICIT))
+		return result;
+	/* Another port, then, as for a socket that is new. */
+	sock_disconnect(a->fd);
+	tuple_lost(a->record, a->fd);
+	tuple_restore(a->record, a->fd);
+	a->address_given = book_has_flag(a->record, RECORD_ADDRESS);
+	return walk_connect(a);
+}
