@@ -365,11 +365,11 @@ static enum tried try_tuples(struct attempt *a)
 {
 	bool new_address = true, table_full = false;
 
-	/* Nothing waits in TIME_WAIT, so UDP ports need not be slow to repeat: just unpredictable.
-	 */
-	if (a->protocol == IPPROTO_UDP)
-		claim_walk_scatter(&library.walk, a->lane_hash);
 	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
+		/* Nothing waits in TIME_WAIT: UDP ports need not be slow to repeat. */
+		if (a->protocol == IPPROTO_UDP)
+			claim_walk_scatter(&library.table, &library.walk, a->lane_hash,
+				&a->rule->ports->order, stage);
 		for (;;) {
 			int got = claim_take_announced(&library.table, &a->lane,
 				&a->rule->ports->order, stage, &library.walk, port_to_avoid(a),

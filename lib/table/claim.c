@@ -54,12 +54,23 @@ static _Atomic uint32_t *steps_of(struct claim_walk *w, uint64_t lane_hash)
 	return &w->steps[lane_hash % (sizeof w->steps / sizeof w->steps[0])];
 }
 
-void claim_walk_scatter(struct claim_walk *w, uint64_t lane_hash)
+/* RFC 6056, 3.3.4: where the process's walk through a lane begins, before any step. */
+static uint16_t offset_of(const struct claim_walk *w, uint64_t lane_hash)
 {
-	uint16_t place;
+	return (uint16_t)hash_mix(
+		lane_hash ^ atomic_load_explicit(&w->secret, memory_order_relaxed));
+}
 
-	random_bytes(&place, sizeof place);
-	atomic_store_explicit(steps_of(w, lane_hash), place, memory_order_relaxed);
+void claim_walk_scatter(const struct table *t, struct claim_walk *w, uint64_t lane_hash,
+	const struct portorder *ports, enum stage stage)
+{
+	uint64_t random;
+
+	random_bytes(&random, sizeof random);
+	uint16_t place =
+		permutation_position(&t->permutation, portorder_random(ports, stage, random));
+	atomic_store_explicit(steps_of(w, lane_hash), (uint16_t)(place - offset_of(w, lane_hash)),
+		memory_order_relaxed);
 }
 
 enum outcome { CLAIMED, NOTHING_FREE, SLAB_CHANGED };
@@ -213,10 +224,8 @@ static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_
 	bool moving = false;
 
 	/* RFC 6056, 3.3.4: offset = F(lane, secret), next = table[G(lane)]. */
-	uint64_t secret = atomic_load_explicit(&w->secret, memory_order_relaxed);
-	uint16_t offset = (uint16_t)hash_mix(lane_hash ^ secret);
-	uint16_t start =
-		(uint16_t)(offset + atomic_fetch_add_explicit(steps, 1, memory_order_relaxed));
+	uint16_t start = (uint16_t)(offset_of(w, lane_hash) +
+				    atomic_fetch_add_explicit(steps, 1, memory_order_relaxed));
 
 	for (int lap = 0; lap < 3; lap++) {
 		uint64_t group_home = 0;

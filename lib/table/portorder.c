@@ -53,3 +53,24 @@ void portorder_work_out(struct portorder *o, unsigned number)
 	 */
 	atomic_store_explicit(&o->ready[number], version, memory_order_release);
 }
+
+uint16_t portorder_random(const struct portorder *o, enum stage stage, uint64_t random)
+{
+	uint64_t count = atomic_load_explicit(&o->counts[stage], memory_order_relaxed);
+	/* Multiplied and shifted (Lemire, 2019), which favours none by more than 2^-48. */
+	uint64_t left = (uint64_t)((unsigned __int128)random * count >> 64);
+
+	for (unsigned i = 0; i < 1024; i++) {
+		uint64_t word = atomic_load_explicit(&o->sets[stage][i], memory_order_relaxed);
+		uint64_t here = (uint64_t)__builtin_popcountll(word);
+
+		if (left >= here) {
+			left -= here;
+			continue;
+		}
+		while (left-- > 0)
+			word &= word - 1;
+		return (uint16_t)(i * 64 + (unsigned)__builtin_ctzll(word));
+	}
+	return 0;
+}

@@ -41,6 +41,12 @@ static inline bool portorder_has(const struct portorder *o, enum stage stage)
 	return atomic_load_explicit(&o->counts[stage], memory_order_relaxed) != 0;
 }
 
+/*
+ * The port of a stage that the random number @random stands for, each about equally often; 0 when
+ * the stage has none. O(1024).
+ */
+uint16_t portorder_random(const struct portorder *o, enum stage stage, uint64_t random);
+
 /* Works out the masks of slab @number; portorder_mask() calls it when it must. */
 void portorder_work_out(struct portorder *o, unsigned number);
 
