@@ -52,5 +52,11 @@ void plan_free(struct plan *p);
  */
 void plan_set_ports(struct plan *p);
 
+/* The rule for everything that no other rule is for: what TUPLEBIND_ADDRS and _PORTS say. */
+static inline const struct rule *plan_general_rule(const struct plan *p)
+{
+	return &p->rules[p->rule_count - 1];
+}
+
 /* The rule for a destination. O(rules). */
 const struct rule *plan_rule(const struct plan *p, const struct addr *faddr, uint16_t fport);

@@ -14,10 +14,14 @@
  */
 #include "interpose/attempt.h"
 
+#include "base/random.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
 #include <netinet/in.h>
+
+#define WINDOWS 4
+#define WINDOW	500 /* ports; a few free ones are among them as long as one in a hundred is */
 
 /* Whether a socket has no port because its bind() was put off. */
 static bool is_put_off(int fd, const struct record *r)
@@ -38,7 +42,34 @@ static bool is_put_off(int fd, const struct record *r)
 	return kind == KIND_TCP4 || kind == KIND_TCP6;
 }
 
-/* Has the kernel choose the port that it would have chosen at once. */
+/*
+ * Has the kernel look for a port in some windows of its range. False: it found none, or has no such
+ * option.
+ */
+static bool bind_in_window(int fd, const struct sockaddr *name, socklen_t length)
+{
+	const struct portorder *order = &plan_general_rule(&library.plan)->ports->order;
+	bool bound = false;
+
+	for (int i = 0; i < WINDOWS && !bound; i++) {
+		uint64_t random;
+
+		random_bytes(&random, sizeof random);
+		uint16_t first = portorder_random(order, STAGE_LATE, random);
+		uint16_t last = first > UINT16_MAX - WINDOW ? UINT16_MAX : first + WINDOW;
+		if (first == 0 || sock_narrow_ports(fd, first, last) < 0)
+			return false;
+		bound = next()->bind(fd, name, length) == 0;
+	}
+	sock_narrow_ports(fd, 0, 0);
+	return bound;
+}
+
+/*
+ * Has the kernel choose the port that it would have chosen at once: one that no other socket has.
+ * The whole range would take it milliseconds when many ports are in use, so some parts of it come
+ * first.
+ */
 static void make_up_for(int fd, struct record *r)
 {
 	struct sockaddr_storage name;
@@ -47,7 +78,8 @@ static void make_up_for(int fd, struct record *r)
 	tuple_restore(r, fd);
 	sock_bind_takes_no_port(fd, false);
 	/* Whole, as the kernel has it: a scope, say, is part of the address. */
-	if (next()->getsockname(fd, (struct sockaddr *)&name, &length) == 0)
+	if (next()->getsockname(fd, (struct sockaddr *)&name, &length) == 0 &&
+		!bind_in_window(fd, (struct sockaddr *)&name, length))
 		next()->bind(fd, (struct sockaddr *)&name, length);
 }
 
@@ -108,7 +140,7 @@ static void make_way(int fd, struct record *r)
 		make_up_for(fd, r);
 	} else if (book_has_flag(r, RECORD_TOUCHED) &&
 		   atomic_load_explicit(&r->claim, memory_order_acquire) == CLAIM_NONE) {
-		sock_narrow_ports(fd, 0);
+		sock_narrow_ports(fd, 0, 0);
 		sock_bind_takes_no_port(fd, false);
 		book_clear_flags(r, RECORD_TOUCHED | RECORD_PUT_OFF);
 	}

@@ -120,7 +120,7 @@ void tuple_lost(struct record *r, int fd)
 
 	book_give_back(&library.table, r);
 	if (book_has_flag(r, RECORD_TOUCHED))
-		sock_narrow_ports(fd, 0);
+		sock_narrow_ports(fd, 0, 0);
 	if (sock_local(fd, &unused, &port) == 0)
 		atomic_store_explicit(&r->stale_port, port, memory_order_relaxed);
 }
@@ -129,7 +129,7 @@ void tuple_restore(struct record *r, int fd)
 {
 	if (r == NULL || !book_has_flag(r, RECORD_TOUCHED))
 		return;
-	sock_narrow_ports(fd, 0);
+	sock_narrow_ports(fd, 0, 0);
 	if (!book_has_flag(r, RECORD_ADDRESS))
 		sock_bind_any(fd, sock_kind_family(r->kind));
 	if (sock_kind_protocol(r->kind) == IPPROTO_UDP)
@@ -258,7 +258,7 @@ int tuple_prepare_late(struct attempt *a, bool new_address)
 		a->prepared = error == 0;
 	}
 	if (error == 0)
-		error = sock_narrow_ports(a->fd, a->lport);
+		error = sock_narrow_ports(a->fd, a->lport, a->lport);
 	if (error == 0 && new_address && !a->address_given)
 		error = sock_bind(a->fd, a->family, &a->laddr, 0);
 	return error;

@@ -98,9 +98,9 @@ int sock_asks_no_port(int fd)
 	return error < 0 ? error : value != 0;
 }
 
-int sock_narrow_ports(int fd, uint16_t port)
+int sock_narrow_ports(int fd, uint16_t first, uint16_t last)
 {
-	return set_int(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, (int)((uint32_t)port << 16 | port));
+	return set_int(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, (int)((uint32_t)last << 16 | first));
 }
 
 bool sock_ports_narrowed(int fd)

@@ -54,8 +54,8 @@ int sock_bind_takes_no_port(int fd, bool on);
 /* 1 or 0, or -errno where there is no such option. */
 int sock_asks_no_port(int fd);
 
-/* IP_LOCAL_PORT_RANGE: [port, port], or none when @port is 0. -ENOPROTOOPT before Linux 6.3. */
-int sock_narrow_ports(int fd, uint16_t port);
+/* IP_LOCAL_PORT_RANGE: [first, last], or none when both are 0. -ENOPROTOOPT before Linux 6.3. */
+int sock_narrow_ports(int fd, uint16_t first, uint16_t last);
 
 /* True when IP_LOCAL_PORT_RANGE is set to anything. */
 bool sock_ports_narrowed(int fd);

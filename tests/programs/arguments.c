@@ -1,6 +1,5 @@
 /*
- * arguments ADDRESS PORT: hands connect() and close() what they must refuse, and tells how they
- * did.
+ * arguments ADDRESS PORT: hands the taken-over calls what they must refuse, and tells how they did.
  *
  * ADDRESS is IPv4 and something listens on PORT. Prints one line per call: what was tried, result,
  * errno. The output must be the same with and without tuplebind.
@@ -36,6 +35,24 @@ static void try_close(const char *what, int fd)
 {
 	errno = UNTOUCHED;
 	tell(what, close(fd));
+}
+
+static void try_bind(const char *what, int fd, const void *to, socklen_t length)
+{
+	errno = UNTOUCHED;
+	tell(what, bind(fd, to, length));
+}
+
+static void try_name(const char *what, int fd, void *name, socklen_t *length)
+{
+	errno = UNTOUCHED;
+	tell(what, getsockname(fd, name, length));
+}
+
+static void try_send(const char *what, int fd, const void *to, socklen_t length, int flags)
+{
+	errno = UNTOUCHED;
+	tell(what, (int)sendto(fd, "x", 1, flags | MSG_NOSIGNAL, to, length));
 }
 
 static int tcp(int family)
@@ -163,6 +180,132 @@ static void states(void)
 	close(fd);
 }
 
+/* bind() without a port, which is put off, and with one. */
+static void binds(void)
+{
+	static const socklen_t lengths[] = {0, 1, 2, 8, 15, 128, 129, (socklen_t)-1};
+	struct sockaddr_storage room = {0};
+	struct sockaddr_in any = {.sin_family = AF_INET};
+	struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "/nonexistent/socket"};
+	int ends[2];
+
+	memcpy(&room, &any, sizeof any);
+	for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+		int fd = tcp(AF_INET);
+		try_bind("bind, some length", fd, &room, lengths[i]);
+		close(fd);
+		fd = tcp(AF_INET6);
+		try_bind("bind a v4 address to a v6 socket", fd, &room, lengths[i]);
+		close(fd);
+	}
+	int fd = tcp(AF_INET);
+	try_bind("bind null", fd, NULL, sizeof any);
+	try_bind("bind not mapped", fd, (void *)8, sizeof any);
+	any.sin_family = AF_UNSPEC;
+	try_bind("bind unspecified family", fd, &any, sizeof any);
+	any.sin_family = AF_INET;
+	try_bind("bind again", fd, &any, sizeof any);
+	try_bind("bind a third time", fd, &any, sizeof any);
+	close(fd);
+	try_bind("bind closed descriptor", fd, &any, sizeof any);
+	try_bind("bind descriptor -1", -1, &any, sizeof any);
+	if (pipe(ends) < 0)
+		abort();
+	try_bind("bind pipe", ends[0], &any, sizeof any);
+	close(ends[0]);
+	close(ends[1]);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	try_bind("bind unix", fd, &un, sizeof un);
+	try_bind("bind v4 address to unix", fd, &any, sizeof any);
+	close(fd);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	try_bind("bind udp", fd, &any, sizeof any);
+	try_bind("bind udp again", fd, &any, sizeof any);
+	close(fd);
+	fd = tcp(AF_INET);
+	try_connect("connect", fd, &in, sizeof in);
+	try_bind("bind connected", fd, &any, sizeof any);
+	close(fd);
+	fd = tcp(AF_INET);
+	listen(fd, 1);
+	try_bind("bind listening", fd, &any, sizeof any);
+	close(fd);
+}
+
+/* getsockname() of a socket whose bind() was put off: nothing past the room given is written. */
+static void names(void)
+{
+	static const socklen_t rooms[] = {0, 1, 2, 3, 4, 8, 16, 64};
+	struct sockaddr_in any = {.sin_family = AF_INET};
+	struct sockaddr_in6 any6 = {.sin6_family = AF_INET6};
+	unsigned char name[80];
+	socklen_t length;
+
+	for (size_t i = 0; i < 2 * sizeof rooms / sizeof *rooms; i++) {
+		int fd = tcp(i % 2 ? AF_INET6 : AF_INET);
+		size_t untouched = 0;
+
+		if (i % 2)
+			try_bind("bind any6", fd, &any6, sizeof any6);
+		else
+			try_bind("bind any", fd, &any, sizeof any);
+		memset(name, 0xee, sizeof name);
+		length = rooms[i / 2];
+		try_name("getsockname", fd, name, &length);
+		while (untouched < sizeof name && name[sizeof name - 1 - untouched] == 0xee)
+			untouched++;
+		printf("length %d, port %s, %zu untouched\n", (int)length,
+			rooms[i / 2] < 4 || name[2] || name[3] ? "there" : "missing",
+			rooms[i / 2] == 3 ? 0 : untouched);
+		close(fd);
+	}
+	int fd = tcp(AF_INET);
+	try_bind("bind any", fd, &any, sizeof any);
+	try_name("getsockname null", fd, NULL, &length);
+	try_name("getsockname null length", fd, name, NULL);
+	try_name("getsockname, length not mapped", fd, name, (void *)(uintptr_t)0x10000);
+	length = (socklen_t)-1;
+	try_name("getsockname negative length", fd, name, &length);
+	close(fd);
+	length = sizeof name;
+	try_name("getsockname closed", fd, name, &length);
+	try_name("getsockname -1", -1, name, &length);
+	fd = open("/dev/null", O_RDONLY);
+	try_name("getsockname file", fd, name, &length);
+	close(fd);
+}
+
+/* Sends that connect. */
+static void sends(void)
+{
+	struct msghdr empty = {.msg_flags = 0};
+	struct sockaddr_in odd = in;
+	int fd = tcp(AF_INET);
+
+	try_send("send unconnected", fd, NULL, 0, 0);
+	try_send("send to, unconnected", fd, &in, sizeof in, 0);
+	try_send("fastopen null", fd, NULL, sizeof in, MSG_FASTOPEN);
+	try_send("fastopen null, length 0", fd, NULL, 0, MSG_FASTOPEN);
+	try_send("fastopen not mapped", fd, (void *)8, sizeof in, MSG_FASTOPEN);
+	try_send("fastopen short", fd, &in, 8, MSG_FASTOPEN);
+	try_send("fastopen negative length", fd, &in, (socklen_t)-1, MSG_FASTOPEN);
+	odd.sin_family = AF_UNSPEC;
+	try_send("fastopen unspecified family", fd, &odd, sizeof odd, MSG_FASTOPEN);
+	errno = UNTOUCHED;
+	tell("fastopen sendmsg null", (int)sendmsg(fd, NULL, MSG_FASTOPEN | MSG_NOSIGNAL));
+	errno = UNTOUCHED;
+	tell("fastopen sendmsg empty", (int)sendmsg(fd, &empty, MSG_FASTOPEN | MSG_NOSIGNAL));
+	close(fd);
+	try_send("fastopen closed", fd, &in, sizeof in, MSG_FASTOPEN);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	try_send("fastopen udp", fd, &in, sizeof in, MSG_FASTOPEN);
+	close(fd);
+	fd = tcp(AF_INET);
+	try_send("fastopen", fd, &in, sizeof in, MSG_FASTOPEN);
+	try_send("send", fd, NULL, 0, 0);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 3)
@@ -173,5 +316,8 @@ int main(int argc, char **argv)
 	addresses();
 	descriptors();
 	states();
+	binds();
+	names();
+	sends();
 	return 0;
 }

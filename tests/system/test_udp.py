@@ -228,8 +228,7 @@ print(s.recv(100), flush=True)
     assert stranger.line() == "b'8001 still here'"
 
 
-@backends
-def test_strays_are_not_heard(host, backend):
+def test_strays_are_not_heard(host):
     """While somebody sends to all ports of the range, sockets are connected to another: none has
     anything to read that its peer did not send."""
     host.set_ports(40000, 40099)
@@ -237,7 +236,7 @@ def test_strays_are_not_heard(host, backend):
     assert sender.line() == "ready"
     said = script(host, f"""
 strays = 0
-for i in range(5000):
+for i in range(20000):
     s = udp()
     s.setblocking(False)
     s.connect(("{TO}", 8001))
@@ -248,10 +247,10 @@ for i in range(5000):
         pass
     s.close()
 print(strays)
-""", backend=backend)
-    # A datagram that the kernel had looked up before connect() may be queued after it: that is as rare
-    # as it is without, and no more than this.
-    assert int(said) <= 1
+""")
+    # A datagram that the kernel had looked up before connect() may be queued after it. Without tuplebind
+    # there are some in ten thousand, and as many if nothing were thrown away.
+    assert int(said) <= 4
     assert udp_claims(host) == []
 
 
