@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct table t;
@@ -384,4 +385,29 @@ Test(claim, processes_begin_at_places_of_their_own)
 			same += permutation_position(&t.permutation, first[i]) / 16 ==
 				permutation_position(&t.permutation, first[j]) / 16;
 	cr_expect_lt(same, 6, "%u", same);
+}
+
+/* A few ports among 65,536 places in the order: the next free one from a place would favour some.
+ */
+Test(claim, a_scattered_walk_favours_no_port)
+{
+	enum { FIRST = 30000, COUNT = 16, ROUNDS = 8000 };
+	unsigned drawn[COUNT] = {0};
+	struct portset wanted;
+	claim c;
+
+	portset_clear(&wanted);
+	portset_add_range(&wanted, FIRST, FIRST + COUNT - 1);
+	struct portorder *ports = fixture_order_of(&t, &wanted);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		claim_walk_scatter(&t, walk, slab_lane_hash(&t, &lane), ports, STAGE_LATE);
+		int port = take(ports, STAGE_LATE, 0, &c);
+		cr_assert_geq(port, FIRST);
+		drawn[port - FIRST]++;
+		claim_give_back(&t, c);
+	}
+	/* 500 each, give or take eight times the square root of that. */
+	for (unsigned i = 0; i < COUNT; i++)
+		cr_expect_leq(abs((int)drawn[i] - ROUNDS / COUNT), 180, "port %u: %u", FIRST + i,
+			drawn[i]);
 }

@@ -108,6 +108,42 @@ Test(diag, a_dump_of_one_destination)
 	cr_expect_eq(seen.servers, 0);
 }
 
+/* A UDP socket of 127.0.0.1, connected to @fport there unless 0; its port in *lport. */
+static int udp_socket(uint16_t fport, uint16_t *lport)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct addr unused;
+
+	cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	a.sin_port = htons(fport);
+	cr_assert(fport == 0 || connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+	cr_assert_eq(sock_local(fd, &unused, lport), 0);
+	return fd;
+}
+
+Test(diag, udp_tuples)
+{
+	struct tuplebind_lane lane = c.lane;
+	uint64_t cookie;
+	uint16_t lport, open_port;
+
+	lane.protocol = IPPROTO_UDP;
+	lane.fport = 9;
+	int fd = udp_socket(9, &lport), open_fd = udp_socket(0, &open_port), diag = diag_open();
+	cr_expect_eq(diag_query_cookie(diag, &lane, lport, &cookie), DIAG_HELD);
+	cr_expect_eq(cookie, sock_cookie(fd));
+	cr_expect_eq(diag_query_cookie(diag, &lane, open_port, &cookie), DIAG_OPEN);
+	cr_expect_eq(cookie, sock_cookie(open_fd), "it would have the datagram");
+	lane.fport++;
+	cr_expect_eq(diag_query_cookie(diag, &lane, lport, &cookie), DIAG_ABSENT);
+	cr_expect_eq(cookie, 0);
+	cr_expect(diag_sees_udp());
+	lane.fport--;
+	close(fd);
+	cr_expect_eq(diag_query(diag, &lane, lport), DIAG_ABSENT);
+}
+
 Test(sysctl, the_kernels_range)
 {
 	struct portset range, offered;
@@ -167,6 +203,31 @@ Test(route, leaves_no_descriptor)
 	cr_expect_lt(route_source(&to, &from), 0, "there is no such interface");
 	after = dup(STDERR_FILENO);
 	cr_expect_eq(after, before);
+}
+
+Test(route, needs_no_port)
+{
+	struct addr to, from;
+
+	addr_parse("::1", &to);
+	if (route_source(&to, &from) == 0)
+		cr_expect(addr_equal(&to, &from));
+	addr_parse("127.9.9.9", &to);
+	cr_assert_eq(route_source(&to, &from), 0);
+	cr_expect_eq(addr_reach(&from), ADDR_LOOPBACK);
+	cr_expect(addr_is_v4(&from));
+}
+
+Test(sock, kinds)
+{
+	cr_expect_eq(sock_kind_of(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), KIND_TCP4);
+	cr_expect_eq(sock_kind_of(AF_INET6, SOCK_STREAM, IPPROTO_MPTCP), KIND_TCP6);
+	cr_expect_eq(sock_kind_of(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_UDP), KIND_UDP4);
+	cr_expect_eq(sock_kind_of(AF_INET6, SOCK_DGRAM, 0), KIND_UDP6);
+	cr_expect_eq(sock_kind_of(AF_INET, SOCK_DGRAM, IPPROTO_ICMP), KIND_OTHER);
+	cr_expect_eq(sock_kind_of(AF_INET, SOCK_STREAM, IPPROTO_SCTP), KIND_OTHER);
+	cr_expect_eq(sock_kind_of(AF_INET, SOCK_RAW, IPPROTO_TCP), KIND_OTHER);
+	cr_expect_eq(sock_kind_of(AF_UNIX, SOCK_STREAM, 0), KIND_OTHER);
 }
 
 Test(sock, kinds_and_addresses)

@@ -89,3 +89,25 @@ Test(portorder, says_which_stages_have_ports)
 	cr_expect(portorder_has(&order, STAGE_ODD));
 	cr_expect_not(portorder_has(&order, STAGE_EVEN), "port 10 is for late bind");
 }
+
+Test(portorder, every_port_of_a_stage_is_drawn_equally_often)
+{
+	enum { FIRST = 20000, LAST = 20299, COUNT = LAST - FIRST + 1, TIMES = 1000 };
+	static unsigned drawn[65536];
+	struct portset late, none;
+
+	portset_clear(&late);
+	portset_clear(&none);
+	portset_add_range(&late, FIRST, LAST);
+	portorder_set(&order, &permutation, &late, &none);
+	cr_expect_eq(portorder_random(&order, STAGE_ODD, UINT64_MAX), 0, "a stage without ports");
+	cr_expect_eq(portorder_random(&order, STAGE_LATE, 0), FIRST);
+	cr_expect_eq(portorder_random(&order, STAGE_LATE, UINT64_MAX), LAST);
+	/* The whole circle of random numbers in even steps: no chance is left in this. */
+	for (uint64_t i = 0; i < COUNT * TIMES; i++)
+		drawn[portorder_random(&order, STAGE_LATE, UINT64_MAX / (COUNT * TIMES) * i)]++;
+	for (unsigned port = 0; port < 65536; port++)
+		cr_assert_leq(
+			abs((int)drawn[port] - (portset_has(&late, (uint16_t)port) ? TIMES : 0)), 2,
+			"port %u: %u", port, drawn[port]);
+}
