@@ -32,7 +32,7 @@ static const char help[] =
 	"  --addrs LIST      local addresses: 10.0.0.5, 10.0.0.5-10.0.0.54, 10.0.0.0/28, eth0, "
 	"auto\n"
 	"  --ports LIST      local ports: 20000-40000,50000-60000 or auto\n"
-	"  --protocols LIST  tcp\n"
+	"  --protocols LIST  tcp, udp, or tcp,udp\n"
 	"  --balance HOW     rotate, random, hash, pack\n"
 	"  --rules RULES     DEST=ADDRS[@PORTS] or DEST=skip, separated by ;\n"
 	"  --skip LIST       destinations left to the kernel: 10.1.0.0/16, [::1]:80, ...\n"

@@ -157,6 +157,8 @@ static void print_lane(const struct lane_claims *l)
 	text_put_addr(&line, &laddr);
 	text_put(&line, " -> ");
 	text_put_endpoint(&line, &faddr, l->lane.fport);
+	if (l->lane.protocol == IPPROTO_UDP)
+		text_put(&line, " (udp)");
 	printf("  %8llu  %s\n", (unsigned long long)l->claims, line.bytes);
 }
 

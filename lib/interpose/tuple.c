@@ -346,6 +346,8 @@ static bool note_touch(struct attempt *a)
 		a->record = book_record(a->fd, a->kind);
 	if (a->record == NULL || book_has_flag(a->record, RECORD_TOUCHED))
 		return a->record != NULL;
+	/* A duplicate of a socket that was not seen made comes with a record that does not know. */
+	a->record->kind = a->kind;
 	book_clear_flags(a->record, RECORD_ADDRESS | RECORD_REUSE);
 	if (a->address_given)
 		book_set_flag(a->record, RECORD_ADDRESS);

@@ -111,6 +111,14 @@ def test_pool(host, backend):
         {(a, p) for a in POOL_ADDRESSES for p in host.ports}
 
 
+def test_status_tells_the_protocol(host):
+    serve(host, TO, 8001)
+    running = flows(host, "open", TO, 3, 8001)
+    assert running.line() == "8001 3 none"
+    shown = host.must(harness.COMMAND, "status")
+    assert f"3  {TO} -> {TO}:8001 (udp)\n" in shown
+
+
 def test_v4_mapped(host):
     """An AF_INET6 socket to a v4-mapped destination is in the same lane as an AF_INET one."""
     host.set_ports(40000, 40009)
@@ -363,6 +371,26 @@ for to in ("198.51.100.1", "{TO}"):
     assert script(host, text, backend=backend) == plain == "ENETUNREACH\nb'8001 x'\n"
     assert script(host, text, backend=backend, addrs=POOL) .startswith("E")
     assert udp_claims(host) == []
+
+
+def test_duplicate_of_a_socket_from_elsewhere(host):
+    """Neither the socket nor its duplicate was seen made: asked what it is, it is served."""
+    said = script(host, f"""
+import array
+here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+socket.send_fds(here, [b"x"], [made.fileno()])
+got = socket.recv_fds(there, 1, 1)[1][0]
+s = socket.socket(fileno=os.dup(got))
+s.connect(("::1", 8001))
+print(s.getsockname()[0])
+s.connect(("::1", 8002))
+try:
+    s.connect(("2001:db8::1", 8001))
+except OSError as e:
+    print(s.getsockname()[0], s.getpeername()[1])
+""")
+    assert said == "::1\n::1 8002\n"
 
 
 # Give-back
