@@ -5,20 +5,18 @@
  * the program starts, so that a mistyped pool does not start a program without one.
  */
 #include "tools/command.h"
+#include "tools/program.h"
 
 #include "choose/plan.h"
 #include "install.h"
 
 #include <bsd/string.h>
 #include <ctype.h>
-#include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -77,16 +75,15 @@ static int set_variable(const char *option, const char *value)
 	return setenv(name, value, 1);
 }
 
-/* Checks the variables as the library will; 0, or an exit code with the reason told. */
-static int check_variables(void)
+/* Reads and checks the variables as the library will; 0, or an exit code with the reason told. */
+static int check_variables(struct config *config)
 {
 	struct fault fault;
-	struct config config;
 	struct plan plan;
-	int error = config_read(&config, &fault);
+	int error = config_read(config, &fault);
 
-	if (error == 0 && !config.disabled) {
-		error = plan_make(&plan, &config, &fault);
+	if (error == 0 && !config->disabled) {
+		error = plan_make(&plan, config, &fault);
 		plan_free(&plan);
 	}
 	return error < 0 ? command_fail("%s", fault.text) : 0;
@@ -118,106 +115,74 @@ static int find_library(char path[static PATH_MAX])
 		places[0], self, places[1]);
 }
 
-/* Ours first, then what was to be preloaded anyway; the separators cannot be quoted. */
-static int set_preload(const char *library)
+/*
+ * Ours first, then what was to be preloaded anyway. A program that cannot load it goes
+ * without, even if a tuplebind around this one has put it there.
+ */
+static int set_preload(const char *library, bool loadable)
 {
-	const char *others = getenv("LD_PRELOAD");
-	char *value;
+	static const char separators[] = " :"; /* which cannot be quoted */
+	const char *item = getenv("LD_PRELOAD");
+	size_t length = strlen(library), size = length + 2 + (item ? strlen(item) : 0);
+	char *value = calloc(1, size);
 
-	if (strpbrk(library, " :") != NULL)
+	if (strpbrk(library, separators) != NULL) {
+		free(value);
 		return command_fail(
 			"run: LD_PRELOAD cannot name \"%s\": blanks and colons separate its items; "
 			"install tuplebind elsewhere",
 			library);
-	if (others == NULL || others[0] == '\0') {
-		value = strdup(library);
-	} else if (strstr(others, library) != NULL) {
-		return 0;
-	} else if (asprintf(&value, "%s:%s", library, others) < 0) {
-		value = NULL;
 	}
-	if (value == NULL || setenv("LD_PRELOAD", value, 1) < 0)
-		return command_fail("run: %s", strerror(errno));
+	if (value != NULL && loadable)
+		strlcpy(value, library, size);
+	while (value != NULL && item != NULL && *(item += strspn(item, separators)) != '\0') {
+		size_t item_length = strcspn(item, separators);
+
+		if (item_length != length || strncmp(item, library, length) != 0) {
+			if (value[0] != '\0')
+				strlcat(value, ":", size);
+			strncat(value, item, item_length);
+		}
+		item += item_length;
+	}
+	int error = value == NULL || (value[0] ? setenv("LD_PRELOAD", value, 1)
+					       : unsetenv("LD_PRELOAD")) < 0
+			    ? command_fail("run: %s", strerror(errno))
+			    : 0;
 	free(value);
-	return 0;
-}
-
-/* Finds a program as execvp() would. False: it has to say what is wrong. */
-static bool find_program(const char *name, char path[static PATH_MAX])
-{
-	const char *search = getenv("PATH");
-	char directory[PATH_MAX];
-	int got;
-
-	if (strchr(name, '/') != NULL)
-		return strlcpy(path, name, PATH_MAX) < PATH_MAX;
-	if (search == NULL)
-		search = "/bin:/usr/bin";
-	while ((got = parse_next(&search, ':', directory, sizeof directory)) != 0)
-		if (got > 0 &&
-			snprintf(path, PATH_MAX, "%s/%s", directory[0] ? directory : ".", name) <
-				PATH_MAX &&
-			access(path, X_OK) == 0)
-			return true;
-	return false;
-}
-
-/* True for an ELF executable without a dynamic linker: nothing can be preloaded into it. */
-static bool is_static(int fd)
-{
-	Elf64_Ehdr head;
-	Elf64_Phdr program;
-
-	if (pread(fd, &head, sizeof head, 0) != sizeof head ||
-		memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64)
-		return false;
-	for (unsigned i = 0; i < head.e_phnum; i++) {
-		if (pread(fd, &program, sizeof program,
-			    (off_t)(head.e_phoff + i * sizeof program)) != sizeof program)
-			return false;
-		if (program.p_type == PT_INTERP)
-			return false;
-	}
-	return true;
-}
-
-/* Why a program cannot be taken over, or NULL. */
-static const char *untouchable(const char *path)
-{
-	const char *why = NULL;
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return NULL;
-	if (is_static(fd))
-		why = "it is statically linked";
-	else if (fstat(fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)) && geteuid() != 0)
-		why = "it is setuid or setgid";
-	close(fd);
-	return why;
+	return error;
 }
 
 /* Says so when the program will not be served; an exit code when it then must not run. */
-static int check_program(const char *name)
+static int check_program(
+	const char *name, const struct config *config, enum program_service *service)
 {
-	const char *strict = getenv("TUPLEBIND_STRICT");
-	char path[PATH_MAX];
-	const char *why = find_program(name, path) ? untouchable(path) : NULL;
+	char path[PATH_MAX], subject[PATH_MAX + 32] = "it";
+	struct program p = {.service = PROGRAM_SERVED};
 
-	if (why == NULL)
+	if (program_find(name, path))
+		program_examine(&p, path);
+	*service = p.service;
+	if (p.service == PROGRAM_SERVED || config->disabled)
 		return 0;
-	if (strict != NULL && strcmp(strict, "1") == 0) {
-		command_fail("run: %s cannot be taken over: %s; not started (strict)", path, why);
-		return EX_CONFIG;
+	if (strcmp(p.file, path) != 0)
+		snprintf(subject, sizeof subject, "its interpreter %s", p.file);
+	if (p.service == PROGRAM_IN_PART) {
+		if (config->log_level >= LOG_WARN)
+			command_fail("run: %s may connect unseen: %s %s; %s", path, subject, p.why,
+				p.remedy);
+		return 0;
 	}
-	command_fail("run: %s cannot be taken over: %s; it runs without tuplebind", path, why);
-	return 0;
+	command_fail("run: %s cannot be taken over: %s %s; %s (%s)", path, subject, p.why,
+		config->strict ? "not started, strict" : "it runs without tuplebind", p.remedy);
+	return config->strict ? EX_CONFIG : 0;
 }
 
 int run_main(int argc, char **argv)
 {
 	char library[PATH_MAX];
+	struct config config;
+	enum program_service service;
 	int index, option, error;
 
 	opterr = 0;
@@ -240,8 +205,9 @@ int run_main(int argc, char **argv)
 	}
 	if (optind == argc)
 		return command_usage("run", "no program to run");
-	if ((error = check_variables()) != 0 || (error = find_library(library)) != 0 ||
-		(error = set_preload(library)) != 0 || (error = check_program(argv[optind])) != 0)
+	if ((error = check_variables(&config)) != 0 || (error = find_library(library)) != 0 ||
+		(error = check_program(argv[optind], &config, &service)) != 0 ||
+		(error = set_preload(library, service != PROGRAM_UNLOADABLE)) != 0)
 		return error;
 	execvp(argv[optind], argv + optind);
 	error = errno;
