@@ -17,20 +17,27 @@
 
 #define FILES_MAX	8   /* scripts of scripts; the kernel follows five */
 #define SCRIPT_LINE_MAX 256 /* all that the kernel reads of a "#!" line */
-#define SEGMENTS_MAX	(65536 / sizeof(ElfW(Phdr))) /* as many as the kernel takes */
+#define SEGMENTS_MAX	(65536 / sizeof(elf_segment)) /* as many as the kernel takes */
 #define SECTIONS_MAX	1024
 #define DYNAMIC_MAX	1024
 #define NOTES_MAX	4096  /* bytes of a segment of notes */
 #define UNMAPPED_ID	65534 /* an owner that has no number in this user namespace */
 
+/* Of the command's own class; others are looked at no further than their first bytes. */
+typedef ElfW(Ehdr) elf_head;
+typedef ElfW(Phdr) elf_segment;
+typedef ElfW(Shdr) elf_section;
+typedef ElfW(Dyn) elf_dynamic;
+typedef ElfW(Nhdr) elf_note;
+
 /* The command's own header: the library is built with it. */
-extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+extern const elf_head __ehdr_start __attribute__((visibility("hidden")));
 
 struct elf {
 	int fd;
-	ElfW(Ehdr) head;
-	ElfW(Phdr) segments[SEGMENTS_MAX];
-	ElfW(Dyn) dynamic[DYNAMIC_MAX];
+	elf_head head;
+	elf_segment segments[SEGMENTS_MAX];
+	elf_dynamic dynamic[DYNAMIC_MAX];
 	size_t dynamic_count;
 };
 
@@ -98,7 +105,7 @@ static bool read_tables(struct elf *e)
 		!read_all(e->fd, e->head.e_phoff, e->segments, count * sizeof *e->segments))
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		const ElfW(Phdr) *s = &e->segments[i];
+		const elf_segment *s = &e->segments[i];
 		size_t size = s->p_filesz < sizeof e->dynamic ? s->p_filesz : sizeof e->dynamic;
 
 		if (s->p_type == PT_DYNAMIC) {
@@ -113,7 +120,7 @@ static bool read_tables(struct elf *e)
 	return true;
 }
 
-static const ElfW(Phdr) * find_segment(const struct elf *e, uint32_t type)
+static const elf_segment *find_segment(const struct elf *e, uint32_t type)
 {
 	for (size_t i = 0; i < e->head.e_phnum; i++)
 		if (e->segments[i].p_type == type)
@@ -121,7 +128,7 @@ static const ElfW(Phdr) * find_segment(const struct elf *e, uint32_t type)
 	return NULL;
 }
 
-static const ElfW(Dyn) * find_dynamic(const struct elf *e, int64_t tag)
+static const elf_dynamic *find_dynamic(const struct elf *e, int64_t tag)
 {
 	for (size_t i = 0; i < e->dynamic_count; i++)
 		if (e->dynamic[i].d_tag == tag)
@@ -133,7 +140,7 @@ static const ElfW(Dyn) * find_dynamic(const struct elf *e, int64_t tag)
 static uint64_t offset_of(const struct elf *e, uint64_t address)
 {
 	for (size_t i = 0; i < e->head.e_phnum; i++) {
-		const ElfW(Phdr) *s = &e->segments[i];
+		const elf_segment *s = &e->segments[i];
 
 		if (s->p_type == PT_LOAD && address - s->p_vaddr < s->p_filesz)
 			return s->p_offset + (address - s->p_vaddr);
@@ -144,7 +151,7 @@ static uint64_t offset_of(const struct elf *e, uint64_t address)
 /* True if the program is linked with a library whose name begins so. */
 static bool needs(const struct elf *e, const char *library)
 {
-	const ElfW(Dyn) *names = find_dynamic(e, DT_STRTAB);
+	const elf_dynamic *names = find_dynamic(e, DT_STRTAB);
 
 	for (size_t i = 0; names != NULL && i < e->dynamic_count; i++)
 		if (e->dynamic[i].d_tag == DT_NEEDED &&
@@ -155,11 +162,11 @@ static bool needs(const struct elf *e, const char *library)
 }
 
 /* The build id of Go's linker, which strip leaves. */
-static bool has_go_note(const struct elf *e, const ElfW(Phdr) * segment)
+static bool has_go_note(const struct elf *e, const elf_segment *segment)
 {
 	static const char go[4] = "Go\0";
 	char notes[NOTES_MAX];
-	ElfW(Nhdr) note;
+	elf_note note;
 	size_t align = segment->p_align == 8 ? 8 : 4, at = 0;
 	size_t size = segment->p_filesz < sizeof notes ? segment->p_filesz : sizeof notes;
 
@@ -183,7 +190,7 @@ static bool has_go_section(const struct elf *e)
 {
 	static const char name[] = ".go.buildinfo";
 	size_t count = e->head.e_shnum < SECTIONS_MAX ? e->head.e_shnum : SECTIONS_MAX;
-	ElfW(Shdr) section, names;
+	elf_section section, names;
 
 	if (e->head.e_shentsize != sizeof section ||
 		!read_all(e->fd, e->head.e_shoff + e->head.e_shstrndx * sizeof names, &names,
@@ -206,38 +213,41 @@ static bool is_go(const struct elf *e)
 	return has_go_section(e);
 }
 
-/* True when the kernel runs it with other rights, and the loader then takes no preloads. */
-static bool is_set_id(const char *path, const struct stat *st)
+/* True when the kernel gives it another user or group than its caller's. */
+static bool is_set_id(const struct stat *st)
 {
-	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 || st->st_uid == UNMAPPED_ID ||
-		st->st_gid == UNMAPPED_ID)
+	if (st->st_uid == UNMAPPED_ID || st->st_gid == UNMAPPED_ID)
 		return false;
 	return ((st->st_mode & S_ISUID) && st->st_uid != getuid()) ||
 	       ((st->st_mode & S_ISGID) && (st->st_mode & S_IXGRP) && st->st_gid != getgid());
 }
 
-/* The same of capabilities(7) that the file gives; they mean nothing to a real root. */
-static bool has_capabilities(const char *path)
+/* True when the file's capabilities(7) set it apart; to a real root they mean nothing. */
+static bool has_capabilities(const char *path, bool no_new_rights)
 {
 	struct vfs_cap_data data;
 	ssize_t size = getxattr(path, "security.capability", &data, sizeof data);
 
 	if (getuid() == 0 || size < (ssize_t)XATTR_CAPS_SZ_1)
 		return false;
-	return (le32toh(data.magic_etc) & VFS_CAP_FLAGS_EFFECTIVE) || data.data[0].permitted != 0 ||
-	       (size == XATTR_CAPS_SZ_2 && data.data[1].permitted != 0);
+	if (le32toh(data.magic_etc) & VFS_CAP_FLAGS_EFFECTIVE)
+		return true;
+	return !no_new_rights && (data.data[0].permitted != 0 ||
+					 (size == XATTR_CAPS_SZ_2 && data.data[1].permitted != 0));
 }
 
+/* With other rights than its caller's, a program has AT_SECURE: its loader takes no preloads. */
 static void examine_rights(struct program *p, const struct stat *st)
 {
 	struct statvfs system;
+	bool no_new_rights = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 
 	if (statvfs(p->file, &system) == 0 && (system.f_flag & ST_NOSUID))
 		return;
-	if (is_set_id(p->file, st))
+	if (!no_new_rights && is_set_id(st))
 		answer(p, PROGRAM_UNSERVED, "is setuid or setgid",
 			"start it as the user and group it changes to");
-	else if (has_capabilities(p->file))
+	else if (has_capabilities(p->file, no_new_rights))
 		answer(p, PROGRAM_UNSERVED, "has file capabilities",
 			"give it ambient capabilities instead");
 }
@@ -245,7 +255,7 @@ static void examine_rights(struct program *p, const struct stat *st)
 static void examine_elf(struct program *p, struct elf *e)
 {
 	const unsigned char *ident = e->head.e_ident, *ours = __ehdr_start.e_ident;
-	const ElfW(Phdr) * segment;
+	const elf_segment *segment;
 	char loader[PATH_MAX] = "";
 
 	if (ident[EI_DATA] != ours[EI_DATA] ||

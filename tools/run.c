@@ -124,15 +124,13 @@ static int set_preload(const char *library, bool loadable)
 	static const char separators[] = " :"; /* which cannot be quoted */
 	const char *item = getenv("LD_PRELOAD");
 	size_t length = strlen(library), size = length + 2 + (item ? strlen(item) : 0);
-	char *value = calloc(1, size);
 
-	if (strpbrk(library, separators) != NULL) {
-		free(value);
+	if (strpbrk(library, separators) != NULL)
 		return command_fail(
 			"run: LD_PRELOAD cannot name \"%s\": blanks and colons separate its items; "
 			"install tuplebind elsewhere",
 			library);
-	}
+	char *value = calloc(1, size);
 	if (value != NULL && loadable)
 		strlcpy(value, library, size);
 	while (value != NULL && item != NULL && *(item += strspn(item, separators)) != '\0') {

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -76,6 +77,14 @@ static int do_connect(char **words)
 	struct endpoint to = endpoint_of(words + 1);
 
 	return connect(number(words[0]), (struct sockaddr *)&to.address, to.length);
+}
+
+/* connect() past libc. */
+static int do_raw_connect(char **words)
+{
+	struct endpoint to = endpoint_of(words + 1);
+
+	return (int)syscall(SYS_connect, number(words[0]), &to.address, to.length);
 }
 
 static int do_unspec(char **words)
@@ -421,6 +430,7 @@ static const struct {
 } table[] = {
 	{"socket", 1, do_socket},   /* KIND */
 	{"connect", 3, do_connect}, /* FD ADDRESS PORT */
+	{"raw_connect", 3, do_raw_connect},
 	{"unspec", 1, do_unspec},   /* FD: connect() to AF_UNSPEC */
 	{"unix", 2, do_unix},	    /* FD PATH: connect() to an AF_UNIX path */
 	{"bind", 3, do_bind},	    /* FD ADDRESS PORT */
