@@ -83,10 +83,10 @@ static bool begins_with(const char *text, const char *prefix)
 	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* True for the loaders of other C libraries: musl, uClibc, Android's. */
+/* True for the loaders of other C libraries. */
 static bool is_other_loader(const char *path)
 {
-	static const char *const others[] = {"ld-musl-", "ld-uClibc", "ld64-uClibc", "linker"};
+	static const char *const others[] = {"ld-musl-", "ld-uClibc", "ld64-uClibc"};
 
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		if (begins_with(base_name(path), others[i]))
@@ -196,12 +196,13 @@ static bool has_go_section(const struct elf *e)
 		!read_all(e->fd, e->head.e_shoff + e->head.e_shstrndx * sizeof names, &names,
 			sizeof names))
 		return false;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		if (!read_all(
 			    e->fd, e->head.e_shoff + i * sizeof section, &section, sizeof section))
 			return false;
-		else if (has_bytes(e->fd, names.sh_offset + section.sh_name, name, sizeof name))
+		if (has_bytes(e->fd, names.sh_offset + section.sh_name, name, sizeof name))
 			return true;
+	}
 	return false;
 }
 
@@ -325,7 +326,8 @@ static bool find_of_env(char *words, char path[static PATH_MAX])
 /* The interpreter of a script, from how it begins. False: it is none, or unknown. */
 static bool find_interpreter(char *line, char path[static PATH_MAX])
 {
-	if (!begins_with(line, "#!"))
+	/* A line that goes on where the kernel reads no further may name anything. */
+	if (!begins_with(line, "#!") || strcspn(line, "\n") == SCRIPT_LINE_MAX)
 		return false;
 	line[strcspn(line, "\n")] = '\0';
 	char *name = line + 2 + strspn(line + 2, " \t");

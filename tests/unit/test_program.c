@@ -143,8 +143,8 @@ Test(program, no_loader, .init = open_file)
 
 Test(program, other_loaders, .init = open_file)
 {
-	static const char *const others[] = {"/lib/ld-musl-x86_64.so.1", "/lib/ld-uClibc.so.0",
-		"/lib/ld64-uClibc.so.1", "/system/bin/linker64"};
+	static const char *const others[] = {
+		"/lib/ld-musl-x86_64.so.1", "/lib/ld-uClibc.so.0", "/lib/ld64-uClibc.so.1"};
 	static const char *const ours[] = {"/lib64/ld-linux-x86-64.so.2", "/lib64/ld64.so.2",
 		"/lib/ld.so.1", "/ld-musl-/ld.so", "/nix/store/ld-linux.so", "x"};
 
@@ -342,6 +342,13 @@ Test(program, scripts, .init = open_file)
 	expect_script("#!/usr/bin/env -i sh\n", NULL);
 	expect_script("#!/usr/bin/env -u PATH sh\n", NULL);
 	expect_script("#!/usr/bin/env A=b\n", NULL);
+
+	/* The kernel reads 256 bytes. */
+	char line[300];
+	for (int blanks = 240; blanks < 260; blanks++) {
+		snprintf(line, sizeof line, "#!%*s/bin/sh\n", blanks, "");
+		expect_script(line, blanks + 9 < 256 ? "/bin/sh" : NULL);
+	}
 }
 
 /* Scripts of themselves, by way of the kernel or of env. */
