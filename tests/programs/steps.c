@@ -428,17 +428,17 @@ static const struct {
 	int arguments;
 	int (*run)(char **words);
 } table[] = {
-	{"socket", 1, do_socket},   /* KIND */
-	{"connect", 3, do_connect}, /* FD ADDRESS PORT */
-	{"raw_connect", 3, do_raw_connect},
-	{"unspec", 1, do_unspec},   /* FD: connect() to AF_UNSPEC */
-	{"unix", 2, do_unix},	    /* FD PATH: connect() to an AF_UNIX path */
-	{"bind", 3, do_bind},	    /* FD ADDRESS PORT */
-	{"listen", 2, do_listen},   /* FD BACKLOG */
-	{"accept", 1, do_accept},   /* FD */
-	{"name", 1, do_name},	    /* FD: local address and port */
-	{"option", 2, do_option},   /* FD NAME: setsockopt() */
-	{"error", 1, do_error},	    /* FD: SO_ERROR */
+	{"socket", 1, do_socket},	    /* KIND */
+	{"connect", 3, do_connect},	    /* FD ADDRESS PORT */
+	{"raw_connect", 3, do_raw_connect}, /* as connect, past libc */
+	{"unspec", 1, do_unspec},	    /* FD: connect() to AF_UNSPEC */
+	{"unix", 2, do_unix},		    /* FD PATH: connect() to an AF_UNIX path */
+	{"bind", 3, do_bind},		    /* FD ADDRESS PORT */
+	{"listen", 2, do_listen},	    /* FD BACKLOG */
+	{"accept", 1, do_accept},	    /* FD */
+	{"name", 1, do_name},		    /* FD: local address and port */
+	{"option", 2, do_option},	    /* FD NAME: setsockopt() */
+	{"error", 1, do_error},		    /* FD: SO_ERROR */
 	{"watch", 1, do_watch},
 	{"writable", 1, do_writable},
 	{"close", 1, do_close},
