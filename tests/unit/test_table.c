@@ -297,7 +297,8 @@ Test(table, wrong_magic)
 
 Test(table, wrong_version)
 {
-	spoil(offsetof(struct tuplebind_identity, version), &(uint32_t){2}, 4);
+	spoil(offsetof(struct tuplebind_identity, version),
+		&(uint32_t){TUPLEBIND_TABLE_VERSION + 1}, 4);
 	expect_refusal(-EPROTO, "version");
 }
 
