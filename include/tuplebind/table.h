@@ -53,7 +53,7 @@ enum tuplebind_slab_state {
 struct tuplebind_lane {
 	uint8_t laddr[16];
 	uint8_t faddr[16];
-	uint32_t scope; /* interface index of link-local addresses, else 0 */
+	uint32_t scope; /* interface index of link-local addresses and bound sockets, else 0 */
 	uint16_t fport;
 	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
 	uint8_t reserved;

@@ -32,6 +32,7 @@ struct attempt {
 	const struct rule *rule;
 	bool address_given; /* the program bound an address, without a port */
 	struct addr laddr;
+	uint32_t device; /* index of the interface that the program bound it to, else 0 */
 	struct record *record;
 	bool prepared; /* the socket has the options of late bind */
 	struct tuplebind_lane lane;

@@ -130,12 +130,13 @@ static bool resolve_any(struct attempt *a)
  * Whether routing may treat the socket unlike others, or other sockets may share its tuple: then
  * nobody but the kernel can tell which address and which port it is to have.
  */
-static bool is_special(const struct attempt *a)
+static bool is_special(struct attempt *a)
 {
+	a->device = sock_device(a->fd);
 	if (a->protocol == IPPROTO_UDP)
-		return sock_reuses_port(a->fd) || sock_routed_apart(a->fd);
+		return a->device != 0 || sock_reuses_port(a->fd) || sock_is_marked(a->fd);
 	return !a->address_given && pool_count(&a->rule->pool, &a->faddr) == 0 &&
-	       sock_routed_apart(a->fd);
+	       (a->device != 0 || sock_is_marked(a->fd));
 }
 
 static int pass(struct attempt *a)

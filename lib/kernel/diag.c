@@ -194,11 +194,10 @@ static bool lane_of(const struct inet_diag_msg *m, int protocol, struct tuplebin
 	} else {
 		memcpy(laddr.bytes, m->id.idiag_src, 16);
 		memcpy(faddr.bytes, m->id.idiag_dst, 16);
-		if (addr_reach(&faddr) == ADDR_LINK)
-			lane->scope = m->id.idiag_if;
 	}
 	memcpy(lane->laddr, laddr.bytes, 16);
 	memcpy(lane->faddr, faddr.bytes, 16);
+	lane->scope = m->id.idiag_if;
 	return lane->fport != 0;
 }
 

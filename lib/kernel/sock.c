@@ -66,9 +66,16 @@ int sock_local(int fd, struct addr *a, uint16_t *port)
 	return addr_from_sockaddr((struct sockaddr *)&storage, length, a, port) ? 0 : -EAFNOSUPPORT;
 }
 
-bool sock_routed_apart(int fd)
+bool sock_is_marked(int fd)
 {
-	return is_set(fd, SOL_SOCKET, SO_MARK) || is_set(fd, SOL_SOCKET, SO_BINDTOIFINDEX);
+	return is_set(fd, SOL_SOCKET, SO_MARK);
+}
+
+uint32_t sock_device(int fd)
+{
+	int index = 0;
+
+	return get_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index) < 0 ? 0 : (uint32_t)index;
 }
 
 int sock_reuse_address(int fd, bool on)

@@ -38,8 +38,11 @@ enum sock_kind sock_ask_kind(int fd);
 /* The socket's local address and port; -EAFNOSUPPORT when it is not of an Internet family. */
 int sock_local(int fd, struct addr *a, uint16_t *port);
 
-/* True when SO_MARK or SO_BINDTODEVICE is set, so that routing may differ from other sockets'. */
-bool sock_routed_apart(int fd);
+/* True when SO_MARK is set, so that routing may differ from other sockets'. */
+bool sock_is_marked(int fd);
+
+/* The index of the interface the socket is bound to (SO_BINDTODEVICE), else 0. */
+uint32_t sock_device(int fd);
 
 /* SO_REUSEADDR. */
 int sock_reuse_address(int fd, bool on);

@@ -48,7 +48,7 @@ def clean_environment():
 
 def plain_address(text):
     """An address as ss and the table have it, without brackets, scope and v4-mapping."""
-    return text.strip("[]").split("%")[0].removeprefix("::ffff:")
+    return text.split("%")[0].strip("[]").removeprefix("::ffff:")
 
 
 class Program:
