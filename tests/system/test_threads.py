@@ -1,0 +1,111 @@
+"""Threads, signals, forks and cancellation in the middle of it all, and other libraries around us.
+
+tests/programs/crowd connects and closes at full speed. No connect() may fail while a tuple is free,
+and when it is over the table claims what the kernel holds: no descriptor and no claim is lost.
+"""
+
+import contextlib
+
+import harness
+import pytest
+import storms
+
+TO, PORT = "127.0.0.1", 8001
+
+backends = pytest.mark.parametrize("backend", ["late", "explicit"])
+
+
+@pytest.fixture
+def served(host):
+    storms.echo(host, f"{TO} {PORT}", f"{TO} 8002")
+    return host
+
+
+class Crowd:
+    """A running crowd. What it holds at the end is looked at before it closes that."""
+
+    def __init__(self, host, how, threads, keep, rounds, **settings):
+        self.host = host
+        self.program = host.start(harness.program("crowd"), how, threads, keep, rounds, TO, PORT,
+                                  **{"preload": "run"} | settings)
+
+    def settle(self):
+        """Waits for its end: none has failed. (connects, held)"""
+        line = self.program.line(2 * harness.LIMIT)
+        assert line is not None, (self.program.wait(), self.program.errors())
+        connects, failed, error, held = line.split()
+        assert (int(failed), error) == (0, "0"), line
+        return int(connects), int(held)
+
+    def close_all(self):
+        """Closes all its sockets; how many they were."""
+        self.program.say("")
+        return int(self.program.line())
+
+    def end(self):
+        assert self.program.end() == 0, self.program.errors()
+        assert self.program.errors() == ""
+
+
+def expect_exact(host, count):
+    tuples = host.tuples(PORT)
+    assert len(tuples) == len(set(tuples)) == count
+    assert host.claims(PORT) == tuples
+
+
+@backends
+def test_room_for_what_they_keep(served, backend):
+    """32 threads on one destination, each with 8 connections at most, on 256 ports."""
+    served.set_ports(40000, 40255)
+    crowd = Crowd(served, "calm", 32, 8, 300, backend=backend)
+    connects, held = crowd.settle()
+    assert held == 256 and connects > 32 * 300 / 2
+    expect_exact(served, 256)
+    assert crowd.close_all() == 256
+    expect_exact(served, 0)
+    crowd.end()
+
+
+@backends
+def test_signal_handlers(served, backend):
+    """The handler of a timer connects and closes, whatever connect() or close() it has interrupted."""
+    served.set_ports(40000, 40099)
+    crowd = Crowd(served, "signals", 4, 8, 2000, backend=backend)
+    connects, held = crowd.settle()
+    assert held == 32 and connects > 4 * 2000 / 2
+    expect_exact(served, 32)
+    assert crowd.close_all() == 32
+    expect_exact(served, 0)
+    crowd.end()
+
+
+@backends
+def test_forks(served, backend):
+    """Children of a program full of threads connect, exec, or close what they have inherited."""
+    served.set_ports(20000, 59999)
+    crowd = Crowd(served, "forks", 6, 8, 2000, backend=backend)
+    _, held = crowd.settle()
+    assert held == 48
+    assert set(served.tuples(PORT)) <= set(served.claims(PORT)), "a child gave back what was not its own"
+    served.reap()
+    expect_exact(served, 48)
+    assert crowd.close_all() == 48
+    served.reap()
+    expect_exact(served, 0)
+    crowd.end()
+
+
+@backends
+def test_cancelled(served, backend):
+    """Threads are cancelled in connect() and close(): what they leave open keeps its claim, and what
+    they have closed gives it back."""
+    served.set_ports(20000, 59999)
+    crowd = Crowd(served, "cancels", 6, 8, 0, backend=backend)
+    _, held = crowd.settle()
+    assert held == 48
+    tuples = served.tuples(PORT)
+    assert set(tuples) <= set(served.claims(PORT))
+    assert len(tuples) == len(set(tuples)) >= 48
+    assert crowd.close_all() >= len(tuples)
+    expect_exact(served, 0)
+    crowd.end()
