@@ -70,19 +70,30 @@ void reap_end(struct reap *r)
 	atomic_store_explicit(&r->table->header->reaper, 0, memory_order_release);
 }
 
+/* Whether the kernel has nobody who holds the tuple: 1, 0, or -errno. */
+static int is_abandoned(struct reap *r, const struct tuplebind_lane *lane, uint16_t port)
+{
+	int state = diag_query(r->diag, lane, port);
+
+	if (state < 0)
+		return state;
+	return state != DIAG_HELD && (state != DIAG_ORPHAN || !r->keep_orphans);
+}
+
 /*
  * Whether the claim of @bit is to go: 1, 0, or -errno of sock_diag (nothing is reaped on
  * what the kernel did not say).
  */
 static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint16_t port, claim c)
 {
-	int state = diag_query(r->diag, lane, port);
+	int stray = is_abandoned(r, lane, port);
 
-	if (state < 0)
-		return state;
-	if (state == DIAG_HELD || (state == DIAG_ORPHAN && r->keep_orphans))
+	if (stray <= 0)
+		return stray;
+	if (flight_has(r->table, c))
 		return 0;
-	return !flight_has(r->table, c);
+	/* The flight may have landed since the kernel was asked. */
+	return is_abandoned(r, lane, port);
 }
 
 static void clear_taken_words(struct tuplebind_slab *slab)
