@@ -6,17 +6,25 @@
 
 #include <errno.h>
 #include <linux/close_range.h>
+#include <pthread.h>
 #include <unistd.h>
 
+/* A thread may be cancelled before anything is done, or not at all: else the book would be wrong.
+ */
 EXPORT int close(int fd)
 {
+	int cancellation;
+
 	if (!library_active() || !book_has(fd) || !book_usable())
 		return next()->close(fd);
+	pthread_testcancel();
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellation);
 	struct record *r = book_remove(fd);
 	int result = next()->close(fd);
 	int saved = errno;
 	/* Whatever close() says, on Linux the descriptor is gone. */
 	book_settle(&library.table, r);
+	pthread_setcancelstate(cancellation, NULL);
 	errno = saved;
 	return result;
 }
