@@ -1,6 +1,7 @@
 #include "interpose/book.h"
 
 #include "kernel/diag.h"
+#include "table/flight.h"
 #include "table/process.h"
 
 #include <string.h>
@@ -272,13 +273,19 @@ static bool maybe_shared(const struct record *r)
 		       atomic_load_explicit(&book.forks, memory_order_relaxed);
 }
 
-/* True when some process has the socket of @c open still, as far as the kernel will say. */
+/*
+ * True when some process has the socket of @c open still, as far as the kernel will say, or is
+ * connecting it: before a fork, or somebody else after a reap. (The flights first: one that lands
+ * meanwhile has the kernel know of it.)
+ */
 static bool held_elsewhere(struct table *t, claim c)
 {
 	struct tuplebind_lane lane;
 
 	if (!claim_lane(t, c, &lane))
 		return false;
+	if (flight_has(t, c))
+		return true;
 	int state = diag_tuple(&lane, claim_port(t, c));
 	return state < 0 || state == DIAG_HELD;
 }
