@@ -29,7 +29,7 @@
 #define KEEP	     64
 #define HANG_SECONDS 60
 #define FORKS	     60
-#define CANCELS	     300
+#define CANCELS	     200
 #define ROUND_NS     60000 /* about what a round takes */
 
 static struct place {
@@ -40,7 +40,7 @@ static struct place {
 
 static struct endpoint to;
 static int threads, keep, rounds;
-static bool signals, cancels;
+static bool signals, until_done;
 static _Atomic long connects, failed;
 static _Atomic int last_error;
 static _Atomic bool done;
@@ -131,7 +131,7 @@ static void *visit(void *place)
 	here = place;
 	if (signals)
 		timer = timer_of_thread();
-	for (int i = 0; cancels ? !done : i < rounds; i++) {
+	for (int i = 0; until_done ? !done : i < rounds; i++) {
 		if (signals)
 			set_off(timer, here);
 		go_round(here);
@@ -197,7 +197,6 @@ static void cancel_all(void)
 		pthread_join(p->thread, NULL);
 		start(p);
 	}
-	done = true;
 }
 
 static int held(void)
@@ -242,7 +241,7 @@ int main(int argc, char **argv)
 	rounds = atoi(argv[4]);
 	to = endpoint_read(argv[5], argv[6]);
 	signals = strcmp(argv[1], "signals") == 0;
-	cancels = strcmp(argv[1], "cancels") == 0;
+	until_done = rounds == 0;
 	alarm(HANG_SECONDS);
 	sigaction(SIGUSR1, &action, NULL);
 	for (int t = 0; t < threads; t++) {
@@ -251,8 +250,9 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "forks") == 0)
 		fork_all((char *[]){argv[0], (char *)"nothing", NULL});
-	if (cancels)
+	if (strcmp(argv[1], "cancels") == 0)
 		cancel_all();
+	done = true;
 	for (int t = 0; t < threads; t++)
 		pthread_join(places[t].thread, NULL);
 	alarm(0);

@@ -83,7 +83,7 @@ def test_signal_handlers(served, backend):
 def test_forks(served, backend):
     """Children of a program full of threads connect, exec, or close what they have inherited."""
     served.set_ports(20000, 59999)
-    crowd = Crowd(served, "forks", 6, 8, 2000, backend=backend)
+    crowd = Crowd(served, "forks", 6, 8, 0, backend=backend)
     _, held = crowd.settle()
     assert held == 48
     assert set(served.tuples(PORT)) <= set(served.claims(PORT)), "a child gave back what was not its own"
@@ -109,3 +109,55 @@ def test_cancelled(served, backend):
     assert crowd.close_all() >= len(tuples)
     expect_exact(served, 0)
     crowd.end()
+
+
+# Other libraries
+
+MEDDLING = harness.program("meddling.so")
+ORDERS = {"before": f"{MEDDLING}:{harness.LIBRARY}", "behind": f"{harness.LIBRARY}:{MEDDLING}"}
+orders = pytest.mark.parametrize("preload", ORDERS.values(), ids=ORDERS.keys())
+
+
+@backends
+@orders
+def test_preload_that_connects_in_its_calls(served, preload, backend):
+    """A library that reports each call over a connection of its own, before us or behind us: the calls
+    inside of calls are served, too, and change nothing for the program."""
+    steps = served.steps(preload=preload, backend=backend, addrs="127.0.0.9",
+                         environment={"MEDDLING": "talk", "MEDDLING_PORT": "8002"})
+    fds = steps.open(TO, PORT, 7)
+    assert {t.laddr for t in served.tuples(PORT)} == {"127.0.0.9"}
+    expect_exact(served, 7)
+    assert steps.connect(fds[0], TO, PORT) == "EISCONN"
+    assert steps.connect(steps.socket(), TO, 8999) == "ECONNREFUSED"
+    for fd in fds:
+        assert steps(f"close {fd}") == "0"
+    assert served.claims() == served.tuples(PORT) == served.tuples(8002) == []
+    counters = served.status()["counters"]
+    assert counters["bound"] >= 8 + 7 + 9 + 7, "its own connections were served"
+
+
+@backends
+def test_preload_that_connects_in_threads(served, backend):
+    """The same in many threads at full speed."""
+    served.set_ports(40000, 40099)
+    crowd = Crowd(served, "calm", 8, 4, 100, backend=backend, preload=ORDERS["behind"],
+                  environment={"MEDDLING": "talk", "MEDDLING_PORT": "8002"})
+    _, held = crowd.settle()
+    expect_exact(served, held)
+    assert crowd.close_all() == held
+    assert served.claims() == []
+    crowd.end()
+
+
+@backends
+def test_child_closes_what_is_being_connected(served, backend):
+    """A fork in the moment between the claim and the kernel's connect(); the child closes its copy: the
+    claim is the parent's."""
+    steps = served.steps(preload=ORDERS["behind"], backend=backend, environment={"MEDDLING": "fork"})
+    fds = steps.open(TO, PORT, 3)
+    expect_exact(served, 3)
+    for fd in fds:
+        assert steps(f"close {fd}") == "0"
+    served.reap()
+    expect_exact(served, 0)
