@@ -266,7 +266,7 @@ struct record *book_remove(int fd)
 	return leave(atomic_exchange_explicit(entry, 0, memory_order_acq_rel));
 }
 
-static bool maybe_shared(const struct record *r)
+bool book_maybe_shared(const struct record *r)
 {
 	return book_has_flag(r, RECORD_SHARED) ||
 	       atomic_load_explicit(&r->forks, memory_order_relaxed) !=
@@ -296,7 +296,7 @@ void book_settle(struct table *t, struct record *r)
 		return;
 	claim c = atomic_load_explicit(&r->claim, memory_order_acquire);
 	/* What somebody else may hold and the kernel does not disown is left to reap. */
-	if (c != CLAIM_NONE && maybe_shared(r) && held_elsewhere(t, c))
+	if (c != CLAIM_NONE && book_maybe_shared(r) && held_elsewhere(t, c))
 		process_strayed(t);
 	else
 		book_give_back(t, r);

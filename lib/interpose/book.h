@@ -91,6 +91,9 @@ static inline bool book_has_flag(const struct record *r, enum record_flag flag)
 	return atomic_load_explicit(&r->flags, memory_order_relaxed) & (uint32_t)flag;
 }
 
+/* Whether another process may have the socket open as well. */
+bool book_maybe_shared(const struct record *r);
+
 /* Sets and gives back what a record holds. */
 void book_set_claim(struct record *r, claim c);
 void book_give_back(struct table *t, struct record *r);

@@ -4,10 +4,30 @@
  */
 #include "interpose/library.h"
 
+#include "table/flight.h"
+
 #include <errno.h>
 #include <linux/close_range.h>
 #include <pthread.h>
 #include <unistd.h>
+
+/*
+ * The claim of a socket that is being closed stays in flight until it is given back. A reap in
+ * between would see no socket; somebody else would make the claim, and we would give theirs back.
+ */
+static struct tuplebind_flight *take_off(const struct record *r)
+{
+	uint64_t token = atomic_load_explicit(&library.token, memory_order_relaxed);
+	claim c = r != NULL ? atomic_load_explicit(&r->claim, memory_order_acquire) : CLAIM_NONE;
+
+	/* What is maybe shared is looked into before it is given back. */
+	if (c == CLAIM_NONE || token == 0 || book_maybe_shared(r))
+		return NULL;
+	struct tuplebind_flight *flight = flight_begin(&library.table, token);
+	if (flight != NULL)
+		atomic_store_explicit(flight_what(flight), c, memory_order_seq_cst);
+	return flight;
+}
 
 /* A thread may be cancelled before anything is done, or not at all: else the book would be wrong.
  */
@@ -20,10 +40,12 @@ EXPORT int close(int fd)
 	pthread_testcancel();
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellation);
 	struct record *r = book_remove(fd);
+	struct tuplebind_flight *flight = take_off(r);
 	int result = next()->close(fd);
 	int saved = errno;
 	/* Whatever close() says, on Linux the descriptor is gone. */
 	book_settle(&library.table, r);
+	flight_end(flight);
 	pthread_setcancelstate(cancellation, NULL);
 	errno = saved;
 	return result;
