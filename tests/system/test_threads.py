@@ -67,6 +67,22 @@ def test_room_for_what_they_keep(served, backend):
 
 
 @backends
+def test_reap_meanwhile(served, backend):
+    """Reap after reap, while claims are made and given back at full speed: it takes none that has or
+    is to have a socket, so nobody else ever tries a tuple that is in use."""
+    reaping = served.start("sh", "-c", 'while "$0" reap >/dev/null 2>&1 || :; do echo done; done',
+                           harness.COMMAND)
+    assert reaping.line() == "done"
+    crowd = Crowd(served, "calm", 32, 8, 800, backend=backend)
+    _, held = crowd.settle()
+    assert reaping.line() == "done"
+    reaping.close()
+    expect_exact(served, held)
+    assert served.status()["counters"]["retries"] == 0
+    crowd.end()
+
+
+@backends
 def test_signal_handlers(served, backend):
     """The handler of a timer connects and closes, whatever connect() or close() it has interrupted."""
     served.set_ports(40000, 40099)
