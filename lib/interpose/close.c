@@ -15,13 +15,18 @@
  * The claim of a socket that is being closed stays in flight until it is given back. A reap in
  * between would see no socket; somebody else would make the claim, and we would give theirs back.
  */
-static struct tuplebind_flight *take_off(const struct record *r)
+static struct tuplebind_flight *take_off(int fd, struct record *r)
 {
 	uint64_t token = atomic_load_explicit(&library.token, memory_order_relaxed);
 	claim c = r != NULL ? atomic_load_explicit(&r->claim, memory_order_acquire) : CLAIM_NONE;
 
+	if (c == CLAIM_NONE)
+		return NULL;
+	/* A connection that has ended: reap may have given the tuple to somebody else long ago. */
+	if (!sock_has_peer(fd))
+		book_set_flag(r, RECORD_SHARED);
 	/* What is maybe shared is looked into before it is given back. */
-	if (c == CLAIM_NONE || token == 0 || book_maybe_shared(r))
+	if (token == 0 || book_maybe_shared(r))
 		return NULL;
 	struct tuplebind_flight *flight = flight_begin(&library.table, token);
 	if (flight != NULL)
@@ -33,14 +38,15 @@ static struct tuplebind_flight *take_off(const struct record *r)
  */
 EXPORT int close(int fd)
 {
-	int cancellation;
+	int cancellation, before = errno;
 
 	if (!library_active() || !book_has(fd) || !book_usable())
 		return next()->close(fd);
 	pthread_testcancel();
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellation);
 	struct record *r = book_remove(fd);
-	struct tuplebind_flight *flight = take_off(r);
+	struct tuplebind_flight *flight = take_off(fd, r);
+	errno = before;
 	int result = next()->close(fd);
 	int saved = errno;
 	/* Whatever close() says, on Linux the descriptor is gone. */
