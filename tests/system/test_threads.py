@@ -83,6 +83,28 @@ def test_reap_meanwhile(served, backend):
 
 
 @backends
+def test_connection_lost_long_before_it_is_closed(served, backend):
+    """A reset from the peer ends the kernel's part; reap gives the tuple to somebody else. When the
+    program closes its dead socket, that one's claim stays."""
+    served.set_ports(40000, 40000)
+    server = served.steps(preload=None)
+    listener = server.socket()
+    assert server(f"bind {listener} {TO} 8003") == "0"
+    assert server(f"listen {listener} 5") == "0"
+    steps, other = served.steps(backend=backend), served.steps(backend=backend)
+    [fd] = steps.open(TO, 8003)
+    accepted = server(f"accept {listener}")
+    assert server(f"option {accepted} reset") == "0"
+    assert server(f"close {accepted}") == "0"
+    harness.eventually(lambda: served.tuples(8003) == [])
+    served.reap()
+    assert served.claims(8003) == []
+    other.open(TO, 8003)
+    assert steps(f"close {fd}") == "0"
+    assert served.claims(8003) == served.tuples(8003) != []
+
+
+@backends
 def test_signal_handlers(served, backend):
     """The handler of a timer connects and closes, whatever connect() or close() it has interrupted."""
     served.set_ports(40000, 40099)
