@@ -20,15 +20,16 @@ def user():
 
 
 class Nginx:
-    """A running nginx, its master in the foreground."""
+    """A running nginx, its master in the foreground. top: what stands outside of http."""
 
-    def __init__(self, host, directory, server, workers=1, preload=None, **settings):
+    def __init__(self, host, directory, server, workers=1, preload=None, top="", **settings):
         directory.mkdir()
         directory.chmod(0o755)
         self.host, self.directory, self.config = host, directory, directory / "nginx.conf"
         temporary = "\n".join(f"{kind}_temp_path {directory}/{kind};"
                               for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
         self.config.write_text(f"""
+            {top}
             user {user()};
             daemon off;
             worker_processes {workers};

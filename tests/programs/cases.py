@@ -1,0 +1,316 @@
+"""The rows of the matrix: programs, what they are asked to do, and how to tell that they did it."""
+
+import dataclasses
+import functools
+import re
+import signal
+import subprocess
+import typing
+
+import harness
+import servers
+import web
+from ground import HERE
+
+LIMIT = 120  # seconds for a program that should take one or two
+GET = "GET / HTTP/1.0\r\n\r\n"
+
+
+def times(word, count):
+    """A check: the output has the word so many times."""
+    return lambda out: out.count(word) == count
+
+
+def has(pattern):
+    return lambda out: re.search(pattern, out)
+
+
+@dataclasses.dataclass
+class Client:
+    """A program that connects and ends."""
+
+    name: str
+    how: str
+    server: typing.Callable  # one of servers
+    words: typing.Callable  # (ground, target) -> its command line
+    right: typing.Callable  # of its output
+    least: int = 1  # so many connections
+    stdin: str = ""
+    silent: bool = True  # nothing on stderr when all is well
+    environment: typing.Callable = lambda ground: {}
+    protocol: str = "tcp"
+
+    def visit(self, ground, target, settings):
+        result = ground.host.run(*self.words(ground, target), stdin=self.stdin, limit=LIMIT,
+                                 environment=self.environment(ground), **settings)
+        assert result.code == 0, result
+        assert "tuplebind" not in result.err, result
+        assert not self.silent or result.err == "", result
+        assert self.right(result.out), result
+
+
+@dataclasses.dataclass
+class Proxy:
+    """A program that serves 127.0.0.1:8080 and connects on behalf of a plain curl's requests."""
+
+    name: str
+    how: str
+    server: typing.Callable
+    start: typing.Callable  # (ground, target, settings) -> Program
+    last_signal: int = signal.SIGTERM
+    requests: int = 60
+    right: typing.Callable = times("served", 60)
+    protocol: str = "tcp"
+    codes: tuple = (0,)
+
+    @property
+    def least(self):
+        return self.requests
+
+    def visit(self, ground, target, settings):
+        program = self.start(ground, target, settings)
+        ground.listening(8080)
+        out = ground.host.must(*curl_at_once("http://127.0.0.1:8080/", self.requests, 20), limit=LIMIT)
+        assert self.right(out), out
+        program.signal(self.last_signal)
+        assert program.wait(LIMIT) in self.codes, program.errors()
+        assert "tuplebind" not in program.errors(), program.errors()
+
+
+# Clients
+
+def curl_at_once(url, count, at_once):
+    return ["curl", "-sS", "-g", "--no-progress-meter", "--parallel", "--parallel-immediate",
+            "--parallel-max", at_once, *[url] * count]
+
+
+def connections(way, count):
+    return lambda ground, to: [harness.PYTHON, HERE / "connections.py", way, to.url, count]
+
+
+def java(way, count):
+    return lambda ground, to: ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", ground.classes(),
+                               "Client", way, to.host, to.port, count]
+
+
+PYMEMCACHE = """
+import sys
+from pymemcache.client.base import Client
+clients = [Client((sys.argv[1], int(sys.argv[2]))) for _ in range(30)]
+for number, client in enumerate(clients):
+    client.set(f"key{number}", "served")
+for number in range(30):
+    print(clients[number - 1].get(f"key{number}").decode())
+"""
+
+NODE_HTTP = """
+for (let i = 0; i < 40; i++)
+  require("http").get(process.argv[1], { agent: false }, answer => {
+    let text = ""; answer.on("data", part => text += part); answer.on("end", () => console.log(text));
+  });
+"""
+
+NODE_FETCH = """
+Promise.all(Array.from({ length: 40 }, () => fetch(process.argv[1]).then(answer => answer.text())))
+  .then(texts => console.log(texts.join("\\n")));
+"""
+
+NODE_RESOLVER = """
+const resolver = new (require("dns").promises.Resolver)();
+resolver.setServers([process.argv[1]]);
+Promise.all(Array.from({ length: 20 }, (_, i) => resolver.resolve4(`a${i}.example`)))
+  .then(answers => console.log(answers.join("\\n")));
+"""
+
+PERL = """
+for (1 .. 20) { my $answer = HTTP::Tiny->new->get($ARGV[0]); die $answer->{content} unless $answer->{success};
+                print "$answer->{content}\\n" }
+"""
+
+RUBY = "puts Array.new(20) { Thread.new { Net::HTTP.get(URI(ARGV[0])) } }.map(&:value)"
+
+PHP = 'for ($i = 0; $i < 20; $i++) echo file_get_contents($argv[1]), "\\n";'
+
+
+def clone_and_push(ground, to):
+    return ["sh", "-ec", """
+        git clone -q "$1" "$2"
+        cd "$2"
+        git commit -q --allow-empty -m "$2"
+        git push -q origin main
+        git fetch -q
+        git log --format=%s origin/main
+    """, "sh", f"{to.url}repository.git", ground.directory / f"clone-{to.port}"]
+
+
+def memcached_tools(ground, to):
+    (ground.directory / "key").write_text("served")
+    return ["sh", "-ec", 'memccp --servers="$1" "$2" && memccat --servers="$1" key', "sh",
+            to.endpoint, ground.directory / "key"]
+
+
+def ssh(ground, to):
+    folder = ground.directory / "ssh"
+    return ["ssh", "-F", "none", "-i", folder / "user", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR",
+            "-o", f"UserKnownHostsFile={folder}/known", "-o", "BatchMode=yes", "-p", to.port,
+            f"root@{to.address}", "echo served; cat"]
+
+
+NAMES = [f"a{number}.example" for number in range(20)]
+
+
+def resolve(program, *options):
+    return lambda ground, to: [program, f"@{to.address}", "-p", to.port, "+short", *options, *NAMES]
+
+
+def http(name, how, words, count, **more):
+    """A client that makes so many requests of a server that closes, and prints what it got."""
+    return Client(name, how, servers.http, words, times("served", count), count, **more)
+
+
+TCP = [
+    http("curl", "100 at once", lambda ground, to: curl_at_once(to.url, 100, 100), 100),
+    http("wget", "20 in turn", lambda ground, to: ["wget", "-q", "-O", "-", *[to.url] * 20], 20),
+    http("python3 urllib", "20 in turn", connections("sync", 20), 20),
+    http("python3 asyncio", "100 at once", connections("asyncio", 100), 100),
+    http("python3 subprocess", "10 of its own, 10 by children", connections("subprocess", 20), 20),
+    http("node http", "40 at once", lambda ground, to: ["node", "-e", NODE_HTTP, to.url], 40),
+    http("node fetch", "40 at once",
+         lambda ground, to: ["node", "--no-warnings", "-e", NODE_FETCH, to.url], 40),
+    http("java HttpClient", "40, 8 threads", java("http", 40), 40),
+    http("java Socket", "40, 8 threads", java("socket", 40), 40),
+    http("perl HTTP::Tiny", "20 in turn", lambda ground, to: ["perl", "-MHTTP::Tiny", "-e", PERL, to.url], 20),
+    http("ruby net/http", "20 threads", lambda ground, to: ["ruby", "-rnet/http", "-e", RUBY, to.url], 20),
+    http("php file_get_contents", "20 in turn", lambda ground, to: ["php", "-r", PHP, to.url], 20),
+    http("socat", "one", lambda ground, to: ["socat", "-t30", "-", f"TCP:{to.endpoint}"], 1, stdin=GET),
+    http("ncat", "one", lambda ground, to: ["ncat", to.address, to.port], 1, stdin=GET),
+    Client("wrk", "40 at once, 1 s", servers.http,
+           lambda ground, to: ["wrk", "-t2", "-c40", "-d1s", "--timeout", "60s", to.url],
+           lambda out: has(r"requests in")(out) and not has("Socket errors|Non-2xx")(out), 40),
+    Client("ab", "400, 40 at once", servers.http,
+           lambda ground, to: ["ab", "-q", "-n", 400, "-c", 40, to.url],
+           has(r"(?s)Complete requests: +400\n.*Failed requests: +0\n"), 400),
+    Client("h2load", "40 of HTTP/2", servers.http2,
+           lambda ground, to: ["h2load", "-n", 400, "-c", 40, to.url],
+           has(r"400 succeeded, 0 failed, 0 errored, 0 timeout"), 40),
+    Client("redis-cli", "one", servers.redis, lambda ground, to: ["redis-cli", "-h", to.address, "-p", to.port],
+           lambda out: out == "OK\nserved\n", stdin="SET key served\nGET key\n"),
+    Client("redis-benchmark", "200 anew, 40 at once", servers.redis,
+           lambda ground, to: ["redis-benchmark", "-h", to.address, "-p", to.port, "-t", "set", "-n", 200, "-c", 40,
+                               "-k", 0, "--csv"],
+           has('"SET","'), 200, silent=False),
+    Client("memccp, memccat", "one each", servers.memcached, memcached_tools, times("served", 1), 2),
+    Client("python3 pymemcache", "30 at once", servers.memcached,
+           lambda ground, to: [harness.PYTHON, "-c", PYMEMCACHE, to.address, to.port], times("served", 30), 30),
+    Client("psql", "one", servers.postgres,
+           lambda ground, to: ["psql", "-X", "-h", to.address, "-p", to.port, "-U", "tests", "-d", "postgres", "-Atc",
+                               "select 6 * 7"], lambda out: out == "42\n"),
+    Client("pgbench", "80, 8 at once", servers.postgres,
+           lambda ground, to: ["pgbench", "-h", to.address, "-p", to.port, "-U", "tests", "-n", "-C", "-c", 8, "-j", 2,
+                               "-t", 10, "-f", "/dev/stdin", "postgres"],
+           has("actually processed: 80/80"), 80, stdin="select 1;\n", silent=False),
+    Client("mariadb", "one", servers.mariadb,
+           lambda ground, to: ["mariadb", "--no-defaults", "-h", to.address, "-P", to.port, "-u", "root", "-Bse",
+                               "select 6 * 7"], lambda out: out == "42\n"),
+    Client("ssh", "one", servers.ssh, ssh, lambda out: out == "served\nthrough\n", stdin="through\n"),
+    Client("git", "clone, push, fetch over http", servers.git, clone_and_push, has("(?s)clone-.*first\n"), 3,
+           environment=servers.git_environment),
+    Client("dig +tcp", "20 in turn", servers.dns, resolve("dig", "+tcp"), times("192.0.2.7\n", 20), 20),
+    Client("kdig +tcp", "20 in turn", servers.dns, resolve("kdig", "+tcp"), times("192.0.2.7\n", 20), 20),
+]
+
+
+# Proxies
+
+def nginx(location, top=""):
+    """nginx with two workers. location and top have TARGET where the endpoint is to be."""
+    def start(ground, to, settings):
+        server = web.Nginx(
+            ground.host, ground.directory / f"proxy-{to.port}",
+            f"listen 127.0.0.1:8080 backlog=4096; location / {{ {location} }}".replace("TARGET", to.endpoint)
+            if location else "listen 127.0.0.1:8081;", workers=2, top=top.replace("TARGET", to.endpoint), **settings)
+        return server.program
+    return start
+
+
+STREAM = """
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+stream {
+    server { listen 127.0.0.1:8080 backlog=4096; proxy_pass TARGET; }
+}
+"""
+
+
+def fastcgi_script(ground):
+    (ground.directory / "script").write_text("#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nserved\\n'\n")
+    (ground.directory / "script").chmod(0o755)
+    return servers.fastcgi(ground)
+
+
+def nginx_fastcgi(ground, to, settings):
+    return nginx("include /etc/nginx/fastcgi_params; fastcgi_pass TARGET; "
+                 f"fastcgi_param SCRIPT_FILENAME {ground.directory}/script;")(ground, to, settings)
+
+
+def haproxy(mode):
+    def start(ground, to, settings):
+        config = ground.directory / f"haproxy-{to.port}"
+        config.write_text(f"""
+            global
+                nbthread 2
+                maxconn 1000
+            defaults
+                mode {mode}
+                timeout connect 60s
+                timeout client 60s
+                timeout server 60s
+                {"option httpclose" if mode == "http" else ""}
+            frontend front
+                bind 127.0.0.1:8080
+                default_backend back
+            backend back
+                server one {to.endpoint}
+        """.replace("\n            ", "\n"))
+        return ground.host.start("haproxy", "-db", "-f", config, **settings)
+    return start
+
+
+def socat_proxy(ground, to, settings):
+    return ground.host.start("socat", "TCP-LISTEN:8080,bind=127.0.0.1,fork,reuseaddr,backlog=1000",
+                             f"TCP:{to.endpoint}", **settings)
+
+
+TCP += [
+    Proxy("nginx proxy_pass", "60 requests, 2 workers", servers.http, nginx("proxy_pass http://TARGET;"),
+          signal.SIGQUIT),
+    Proxy("nginx stream", "60 connections, 2 workers", servers.http, nginx(None, STREAM), signal.SIGQUIT),
+    Proxy("nginx fastcgi_pass", "60 requests, 2 workers", fastcgi_script, nginx_fastcgi, signal.SIGQUIT),
+    Proxy("nginx grpc_pass", "60 requests of HTTP/2, 2 workers", servers.http2, nginx("grpc_pass grpc://TARGET;"),
+          signal.SIGQUIT),
+    Proxy("haproxy http", "60 requests, 2 threads", servers.http, haproxy("http"), signal.SIGUSR1),
+    Proxy("haproxy tcp", "60 connections, 2 threads", servers.http, haproxy("tcp"), signal.SIGUSR1),
+    Proxy("socat as a relay", "60 connections, a child each", servers.http, socat_proxy, codes=(0, 143)),
+]
+
+
+# UDP
+
+UDP = [
+    Client("dig", "20 in turn", servers.dns, resolve("dig", "+notcp"), times("192.0.2.7\n", 20), 20, protocol="udp"),
+    Client("kdig", "20 in turn", servers.dns, resolve("kdig", "+notcp"), times("192.0.2.7\n", 20), 20, protocol="udp"),
+    Client("node dns.Resolver", "20 at once", servers.dns,
+           lambda ground, to: ["node", "-e", NODE_RESOLVER, to.endpoint], times("192.0.2.7\n", 20), protocol="udp"),
+    Client("gtlsclient", "HTTP/3", servers.http3,
+           lambda ground, to: ["gtlsclient", "-q", "--exit-on-all-streams-close", to.address, to.port,
+                               "https://localhost/index.html"],
+           lambda out: True, silent=False, protocol="udp"),
+]
+
+
+@functools.cache
+def udp_is_taken_over():
+    """Asked of the command that is tested: older ones know of TCP only."""
+    return subprocess.run([harness.COMMAND, "run", "--protocols", "tcp,udp", "true"], capture_output=True).returncode == 0
+
+
+ALL = TCP + (UDP if udp_is_taken_over() else [])

@@ -1,0 +1,56 @@
+"""Fixtures of the program matrix, and the table it ends with."""
+
+import contextlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "system")]  # the harness is that of the system tests
+
+import ground as grounds  # noqa: E402
+import harness  # noqa: E402
+
+
+@pytest.fixture
+def ground(request, tmp_path):
+    """A host of its own with both pools. The directory must be open to nginx's workers."""
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o755)
+    with contextlib.closing(harness.Host(ports=(20000, 29999))) as host:
+        yield grounds.Ground(host, tmp_path, request.param,
+                             lambda: request.getfixturevalue("classes"))
+
+
+@pytest.fixture(scope="session")
+def classes(tmp_path_factory):
+    """programs/*.java, compiled once."""
+    directory = tmp_path_factory.mktemp("classes")
+    subprocess.run(["javac", "-d", directory, *HERE.glob("*.java")], check=True)
+    return directory
+
+
+def cell(report):
+    """What the table has for a test: what was seen when it passed, else that it did not."""
+    if report.outcome != "passed":
+        return report.outcome.upper()
+    seen = dict(report.user_properties)
+    return f"{seen['connections']} from {seen['addresses']}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """A Markdown table: program, and for each family connections and addresses they came from."""
+    rows = {}
+    for outcome in ("passed", "failed", "skipped", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            about = dict(getattr(report, "user_properties", ()))
+            if "program" in about:
+                rows.setdefault((about["program"], about["how"]), {})[about["family"]] = cell(report)
+    if rows:
+        terminalreporter.section("connections seen by the peer, and from how many addresses of the pool's four")
+        terminalreporter.write_line("| program | how | IPv4 | IPv6 |\n|---|---|---|---|")
+        for (name, how), cells in sorted(rows.items(), key=lambda row: row[0][0].lower()):
+            terminalreporter.write_line(
+                f"| {name} | {how} | {cells.get('v4', '-')} | {cells.get('v6', '-')} |")
