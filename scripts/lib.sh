@@ -43,6 +43,9 @@ need() {
   [ -z "$made" ] || rm -f $policy
 }
 
+# need_command COMMAND PACKAGE : the same for what may be there from elsewhere than Debian.
+need_command() { command -v "$1" >/dev/null || need "$2"; }
+
 # shellcheck disable=SC2034 # for the scripts that source this
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libmd-dev uthash-dev)
 

@@ -39,6 +39,7 @@ class Client:
     silent: bool = True  # nothing on stderr when all is well
     environment: typing.Callable = lambda ground: {}
     protocol: str = "tcp"
+    left_alone: bool = False  # binds its sockets to ports of its own, which tuplebind respects
 
     def visit(self, ground, target, settings):
         result = ground.host.run(*self.words(ground, target), stdin=self.stdin, limit=LIMIT,
@@ -49,28 +50,29 @@ class Client:
         assert self.right(result.out), result
 
 
+CURL = ["curl", "-sS", "-g", "--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max"]
+
+
 @dataclasses.dataclass
 class Proxy:
-    """A program that serves 127.0.0.1:8080 and connects on behalf of a plain curl's requests."""
+    """A program that serves 127.0.0.1:8080 and connects on behalf of others, who are strangers."""
 
     name: str
     how: str
     server: typing.Callable
     start: typing.Callable  # (ground, target, settings) -> Program
     last_signal: int = signal.SIGTERM
-    requests: int = 60
+    codes: tuple = (0,)  # one of these is its exit code then
+    asking: tuple = (*CURL, 20, *["http://127.0.0.1:8080/"] * 60)
     right: typing.Callable = times("served", 60)
+    least: int = 60
     protocol: str = "tcp"
-    codes: tuple = (0,)
-
-    @property
-    def least(self):
-        return self.requests
+    left_alone: bool = False
 
     def visit(self, ground, target, settings):
         program = self.start(ground, target, settings)
-        ground.listening(8080)
-        out = ground.host.must(*curl_at_once("http://127.0.0.1:8080/", self.requests, 20), limit=LIMIT)
+        ground.listening(8080, self.protocol, program)
+        out = ground.host.must(*self.asking, limit=LIMIT)
         assert self.right(out), out
         program.signal(self.last_signal)
         assert program.wait(LIMIT) in self.codes, program.errors()
@@ -78,11 +80,6 @@ class Proxy:
 
 
 # Clients
-
-def curl_at_once(url, count, at_once):
-    return ["curl", "-sS", "-g", "--no-progress-meter", "--parallel", "--parallel-immediate",
-            "--parallel-max", at_once, *[url] * count]
-
 
 def connections(way, count):
     return lambda ground, to: [harness.PYTHON, HERE / "connections.py", way, to.url, count]
@@ -169,7 +166,7 @@ def http(name, how, words, count, **more):
 
 
 TCP = [
-    http("curl", "100 at once", lambda ground, to: curl_at_once(to.url, 100, 100), 100),
+    http("curl", "100 at once", lambda ground, to: [*CURL, 100, *[to.url] * 100], 100),
     http("wget", "20 in turn", lambda ground, to: ["wget", "-q", "-O", "-", *[to.url] * 20], 20),
     http("python3 urllib", "20 in turn", connections("sync", 20), 20),
     http("python3 asyncio", "100 at once", connections("asyncio", 100), 100),
@@ -184,7 +181,7 @@ TCP = [
     http("php file_get_contents", "20 in turn", lambda ground, to: ["php", "-r", PHP, to.url], 20),
     http("socat", "one", lambda ground, to: ["socat", "-t30", "-", f"TCP:{to.endpoint}"], 1, stdin=GET),
     http("ncat", "one", lambda ground, to: ["ncat", to.address, to.port], 1, stdin=GET),
-    Client("wrk", "40 at once, 1 s", servers.http,
+    Client("wrk", "40 kept for 1 s", servers.http_kept,
            lambda ground, to: ["wrk", "-t2", "-c40", "-d1s", "--timeout", "60s", to.url],
            lambda out: has(r"requests in")(out) and not has("Socket errors|Non-2xx")(out), 40),
     Client("ab", "400, 40 at once", servers.http,
@@ -215,8 +212,10 @@ TCP = [
     Client("ssh", "one", servers.ssh, ssh, lambda out: out == "served\nthrough\n", stdin="through\n"),
     Client("git", "clone, push, fetch over http", servers.git, clone_and_push, has("(?s)clone-.*first\n"), 3,
            environment=servers.git_environment),
-    Client("dig +tcp", "20 in turn", servers.dns, resolve("dig", "+tcp"), times("192.0.2.7\n", 20), 20),
-    Client("kdig +tcp", "20 in turn", servers.dns, resolve("kdig", "+tcp"), times("192.0.2.7\n", 20), 20),
+    Client("dig +tcp", "20 in turn", servers.dns, resolve("dig", "+tcp"), times("192.0.2.7\n", 20), 20,
+           left_alone=True),
+    Client("kdig +tcp", "20 in turn", servers.dns, resolve("kdig", "+tcp"), times("192.0.2.7\n", 20), 20,
+           left_alone=True),
 ]
 
 
@@ -233,8 +232,8 @@ def nginx(location, top=""):
     return start
 
 
-STREAM = """
-load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+MODULE = "load_module /usr/lib/nginx/modules/ngx_stream_module.so;"
+STREAM = MODULE + """
 stream {
     server { listen 127.0.0.1:8080 backlog=4096; proxy_pass TARGET; }
 }
@@ -270,7 +269,7 @@ def haproxy(mode):
                 default_backend back
             backend back
                 server one {to.endpoint}
-        """.replace("\n            ", "\n"))
+        """.rstrip() + "\n")  # it insists on a last line that ends
         return ground.host.start("haproxy", "-db", "-f", config, **settings)
     return start
 
@@ -293,24 +292,43 @@ TCP += [
 ]
 
 
-# UDP
+# UDP. Most resolvers and QUIC clients bind their sockets before they connect, some never connect.
+# `least` is less than there are sockets where they come in turn: a stranger may get a port again.
+
+def http3(ground, to):
+    folder = ground.folder(f"got-{to.port}")
+    return ["sh", "-ec", 'gtlsclient -q --exit-on-all-streams-close --download "$1" "$2" "$3" "$4"; cat "$1"/*',
+            "sh", folder, to.address, to.port, "https://localhost/index.html"]
+
+
+DATAGRAMS = MODULE + """
+stream {
+    server { listen 127.0.0.1:8080 udp; proxy_pass TARGET; proxy_responses 1; }
+}
+"""
 
 UDP = [
-    Client("dig", "20 in turn", servers.dns, resolve("dig", "+notcp"), times("192.0.2.7\n", 20), 20, protocol="udp"),
-    Client("kdig", "20 in turn", servers.dns, resolve("kdig", "+notcp"), times("192.0.2.7\n", 20), 20, protocol="udp"),
+    Client("python3 datagrams", "40 at once", servers.dns, connections("datagrams", 40), times("192.0.2.7\n", 40), 40,
+           protocol="udp"),
     Client("node dns.Resolver", "20 at once", servers.dns,
            lambda ground, to: ["node", "-e", NODE_RESOLVER, to.endpoint], times("192.0.2.7\n", 20), protocol="udp"),
-    Client("gtlsclient", "HTTP/3", servers.http3,
-           lambda ground, to: ["gtlsclient", "-q", "--exit-on-all-streams-close", to.address, to.port,
-                               "https://localhost/index.html"],
-           lambda out: True, silent=False, protocol="udp"),
+    Proxy("nginx stream udp", "20 requests, 2 workers", servers.dns, nginx(None, DATAGRAMS), signal.SIGQUIT,
+          asking=("dig", "@127.0.0.1", "-p", 8080, "+short", *NAMES), right=times("192.0.2.7\n", 20), least=10,
+          protocol="udp"),
+    Client("dig", "20 in turn", servers.dns, resolve("dig"), times("192.0.2.7\n", 20), 10, protocol="udp",
+           left_alone=True),
+    Client("kdig", "20 in turn", servers.dns, resolve("kdig"), times("192.0.2.7\n", 20), 10, protocol="udp",
+           left_alone=True),
+    Client("gtlsclient", "HTTP/3", servers.http3, http3, times("served", 1), silent=False, protocol="udp",
+           left_alone=True),
 ]
 
 
 @functools.cache
 def udp_is_taken_over():
     """Asked of the command that is tested: older ones know of TCP only."""
-    return subprocess.run([harness.COMMAND, "run", "--protocols", "tcp,udp", "true"], capture_output=True).returncode == 0
+    asked = subprocess.run([harness.COMMAND, "run", "--protocols", "tcp,udp", "true"], capture_output=True)
+    return asked.returncode == 0
 
 
 ALL = TCP + (UDP if udp_is_taken_over() else [])

@@ -1,7 +1,8 @@
-"""connections.py sync|asyncio|subprocess URL COUNT: Python's ways to make connections."""
+"""connections.py sync|asyncio|subprocess|datagrams URL COUNT: Python's ways to make connections."""
 
 import asyncio
 import socket
+import struct
 import subprocess
 import sys
 import urllib.parse
@@ -43,5 +44,20 @@ def by_subprocess(url, count):
             print(answer.read().rsplit("\n", 1)[1])
 
 
-WAYS = {"sync": by_urllib, "asyncio": by_asyncio, "subprocess": by_subprocess}
+def by_datagrams(url, count):
+    """Connected UDP sockets, all at once, each with a question to a name server."""
+    where = urllib.parse.urlsplit(url)
+    family, kind, _, _, address = socket.getaddrinfo(where.hostname, where.port, type=socket.SOCK_DGRAM)[0]
+    ours = [socket.socket(family, kind) for _ in range(count)]
+    for number, one in enumerate(ours):
+        one.settimeout(60)
+        one.connect(address)
+        one.send(struct.pack("!6H", number, 0x100, 1, 0, 0, 0) + b"\1a\7example\0\0\1\0\1")
+    for number, one in enumerate(ours):
+        answer = one.recv(512)
+        assert answer[:2] == struct.pack("!H", number)
+        print(socket.inet_ntoa(answer[-4:]))
+
+
+WAYS = {"sync": by_urllib, "asyncio": by_asyncio, "subprocess": by_subprocess, "datagrams": by_datagrams}
 WAYS[sys.argv[1]](sys.argv[2], int(sys.argv[3]))

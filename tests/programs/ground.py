@@ -1,6 +1,7 @@
 """What a program of the matrix is tried on: a host, a pool, and witnesses in front of servers."""
 
 import collections
+import contextlib
 import pathlib
 
 import harness
@@ -70,11 +71,12 @@ class Ground:
         self.host, self.directory, self.family, self.classes = host, directory, family, classes
         self.server, self.pool = SERVERS[family], POOLS[family]
         host.add_addresses(SERVERS["v6"], *POOLS["v4"], *POOLS["v6"])
-        self.first_port = 7000
+        self.last_port = 7000
+        self.at_end = contextlib.ExitStack()
 
     def witness(self, kind, to_port):
-        self.first_port += 1
-        return Witness(self.host, kind, self.server, self.first_port, to_port, self.directory)
+        self.last_port += 1
+        return Witness(self.host, kind, self.server, self.last_port, to_port, self.directory)
 
     def settings(self, preload, protocol):
         """For Host.run and Host.start: how the program is started."""
@@ -87,7 +89,10 @@ class Ground:
         made.chmod(0o755)
         return made
 
-    def listening(self, port, kind="t"):
-        """Waits until there is a server on this port."""
-        harness.eventually(lambda: self.host.must("ss", f"-{kind}lnH", "sport", "=", f":{port}"))
+    def listening(self, port, protocol="tcp", program=None):
+        """Waits until there is a server on this port; not when the program has ended."""
+        def found():
+            assert program is None or program.process.poll() is None, program.errors()
+            return self.host.must("ss", "-lnH", "--" + protocol, "sport", "=", f":{port}")
+        harness.eventually(found)
         return port

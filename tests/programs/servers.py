@@ -5,13 +5,23 @@ Each function starts one and returns its port once somebody listens on it. They 
 
 import getpass
 import glob
-import os
 import shutil
+import signal
 import subprocess
 
+import pytest
 import web
 
+USER = getpass.getuser()  # most daemons ask whom to become
 POSTGRES = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1:]
+
+
+def serve(ground, port, *words, protocol="tcp", last_signal=None):
+    """Starts a server. last_signal: it is ended with this one, not killed with the host."""
+    program = ground.host.start(*words)
+    if last_signal:
+        ground.at_end.callback(lambda: (program.signal(last_signal), program.wait()))
+    return ground.listening(port, protocol, program)
 
 
 def http(ground):
@@ -37,8 +47,7 @@ def http2(ground):
 
 def fastcgi(ground):
     """fcgiwrap; it runs what SCRIPT_FILENAME says."""
-    ground.host.start("fcgiwrap", "-c", "2", "-s", "tcp:127.0.0.1:9000")
-    return ground.listening(9000)
+    return serve(ground, 9000, "fcgiwrap", "-c", "2", "-s", "tcp:127.0.0.1:9000")
 
 
 def git(ground):
@@ -70,42 +79,45 @@ def git_environment(ground):
 
 
 def redis(ground):
-    ground.host.start("redis-server", "--port", 6379, "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning",
-                      "--dir", ground.folder("redis"))
-    return ground.listening(6379)
+    return serve(ground, 6379, "redis-server", "--port", 6379, "--bind", "127.0.0.1", "--save", "",
+                 "--loglevel", "warning", "--dir", ground.folder("redis"))
 
 
 def memcached(ground):
-    user = ["-u", getpass.getuser()]
-    ground.host.start("memcached", *user, "-l", "127.0.0.1", "-p", 11211, "-U", 0)
-    return ground.listening(11211)
+    return serve(ground, 11211, "memcached", "-u", USER, "-l", "127.0.0.1", "-p", 11211, "-U", 0)
+
+
+def only_as_root():
+    """For servers that become another user, of which there is none in a user namespace."""
+    if not web.user().startswith("nobody"):
+        pytest.skip("its server needs root")
 
 
 def postgres(ground):
     """It does not run as root, so all of it is done by the user that the package has made."""
+    only_as_root()
     data = ground.folder("postgres")
     shutil.chown(data, "postgres")
     switch = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
     ground.host.must(*switch, f"{POSTGRES[0]}/initdb", "-D", data, "-A", "trust", "-U", "tests", "--no-sync", limit=120,
                      cwd=data)
-    ground.host.start(*switch, f"{POSTGRES[0]}/postgres", "-D", data, "-F", "-k", data, "-p", 5432,
-                      "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50")
-    return ground.listening(5432)
+    return serve(ground, 5432, *switch, f"{POSTGRES[0]}/postgres", "-D", data, "-F", "-k", data, "-p", 5432,
+                 "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50",
+                 last_signal=signal.SIGINT)  # killed, it would leave shared memory behind
 
 
 def mariadb(ground):
     data = ground.folder("mariadb")
-    words = ["--no-defaults", f"--user={getpass.getuser()}", f"--datadir={data}"]
+    words = ["--no-defaults", f"--user={USER}", f"--datadir={data}"]
     ground.host.must("mariadb-install-db", *words, "--skip-test-db", "--auth-root-authentication-method=normal",
                      limit=120)
-    ground.host.start("mariadbd", *words, f"--socket={data}/socket", "--bind-address=127.0.0.1", "--port=3306",
-                      "--skip-name-resolve", "--skip-grant-tables")
-    return ground.listening(3306)
+    return serve(ground, 3306, "mariadbd", *words, f"--socket={data}/socket", "--bind-address=127.0.0.1", "--port=3306",
+                 "--skip-name-resolve", "--skip-grant-tables")
 
 
 def ssh(ground):
     """sshd with keys of its own."""
-    os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # as Debian's service does
+    only_as_root()
     folder = ground.folder("ssh")
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -119,17 +131,18 @@ def ssh(ground):
         StrictModes no
         UsePAM no
     """)
-    ground.host.start("/usr/sbin/sshd", "-D", "-e", "-f", folder / "config")
-    return ground.listening(2222)
+    return serve(ground, 2222, "unshare", "--mount", "sh", "-ec", """
+        mount -t tmpfs none /run
+        mkdir -m 755 /run/sshd  # where it insists to lock its children in
+        exec /usr/sbin/sshd -D -e -f "$1"
+    """, "sh", folder / "config")
 
 
 def dns(ground):
     """dnsmasq: every name under .example is 192.0.2.7. Speaks TCP and UDP."""
-    ground.host.start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
-                      "--user=" + getpass.getuser(), "--pid-file=", "--port=5300", "--listen-address=127.0.0.1",
-                      "--bind-interfaces", "--address=/example/192.0.2.7")
-    ground.listening(5300, "u")
-    return ground.listening(5300)
+    return serve(ground, 5300, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv",
+                 "--no-hosts", f"--user={USER}", "--pid-file=", "--port=5300", "--listen-address=127.0.0.1",
+                 "--bind-interfaces", "--address=/example/192.0.2.7")
 
 
 def http3(ground):
@@ -139,5 +152,5 @@ def http3(ground):
                     "-subj", "/CN=localhost", "-keyout", folder / "key", "-out", folder / "certificate"],
                    check=True, capture_output=True)
     (folder / "index.html").write_text("served\n")
-    ground.host.start("gtlsserver", "-q", "-d", folder, "127.0.0.1", 8443, folder / "key", folder / "certificate")
-    return ground.listening(8443, "u")
+    return serve(ground, 8443, "gtlsserver", "-q", "-d", folder, "127.0.0.1", 8443,
+                 folder / "key", folder / "certificate", protocol="udp")
