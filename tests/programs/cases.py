@@ -75,7 +75,8 @@ class Proxy:
         out = ground.host.must(*self.asking, limit=LIMIT)
         assert self.right(out), out
         program.signal(self.last_signal)
-        assert program.wait(LIMIT) in self.codes, program.errors()
+        code = program.wait(LIMIT)
+        assert code in self.codes, (code, program.errors())
         assert "tuplebind" not in program.errors(), program.errors()
 
 
@@ -93,7 +94,7 @@ def java(way, count):
 PYMEMCACHE = """
 import sys
 from pymemcache.client.base import Client
-clients = [Client((sys.argv[1], int(sys.argv[2]))) for _ in range(30)]
+clients = [Client((sys.argv[1], int(sys.argv[2])), default_noreply=False) for _ in range(30)]
 for number, client in enumerate(clients):
     client.set(f"key{number}", "served")
 for number in range(30):
@@ -181,12 +182,15 @@ TCP = [
     http("php file_get_contents", "20 in turn", lambda ground, to: ["php", "-r", PHP, to.url], 20),
     http("socat", "one", lambda ground, to: ["socat", "-t30", "-", f"TCP:{to.endpoint}"], 1, stdin=GET),
     http("ncat", "one", lambda ground, to: ["ncat", to.address, to.port], 1, stdin=GET),
-    Client("wrk", "40 kept for 1 s", servers.http_kept,
+    Client("wrk", "40 at once for 1 s", servers.http,
            lambda ground, to: ["wrk", "-t2", "-c40", "-d1s", "--timeout", "60s", to.url],
            lambda out: has(r"requests in")(out) and not has("Socket errors|Non-2xx")(out), 40),
     Client("ab", "400, 40 at once", servers.http,
            lambda ground, to: ["ab", "-q", "-n", 400, "-c", 40, to.url],
            has(r"(?s)Complete requests: +400\n.*Failed requests: +0\n"), 400),
+    Client("iperf3", "8 at once", servers.iperf3,
+           lambda ground, to: ["iperf3", "-c", to.address, "-p", to.port, "-P", 8, "-n", "1M"],
+           has(r"\[SUM\].* receiver"), 9),
     Client("h2load", "40 of HTTP/2", servers.http2,
            lambda ground, to: ["h2load", "-n", 400, "-c", 40, to.url],
            has(r"400 succeeded, 0 failed, 0 errored, 0 timeout"), 40),
@@ -222,7 +226,7 @@ TCP = [
 # Proxies
 
 def nginx(location, top=""):
-    """nginx with two workers. location and top have TARGET where the endpoint is to be."""
+    """nginx with two workers, without a location its stream. location and top have TARGET where the endpoint is to be."""
     def start(ground, to, settings):
         server = web.Nginx(
             ground.host, ground.directory / f"proxy-{to.port}",
@@ -251,10 +255,16 @@ def nginx_fastcgi(ground, to, settings):
                  f"fastcgi_param SCRIPT_FILENAME {ground.directory}/script;")(ground, to, settings)
 
 
+def written(ground, name, text):
+    """A configuration file. Some insist on a last line that ends."""
+    file = ground.directory / name
+    file.write_text(text.rstrip() + "\n")
+    return file
+
+
 def haproxy(mode):
     def start(ground, to, settings):
-        config = ground.directory / f"haproxy-{to.port}"
-        config.write_text(f"""
+        config = written(ground, f"haproxy-{to.port}", f"""
             global
                 nbthread 2
                 maxconn 1000
@@ -269,9 +279,70 @@ def haproxy(mode):
                 default_backend back
             backend back
                 server one {to.endpoint}
-        """.rstrip() + "\n")  # it insists on a last line that ends
+        """)
         return ground.host.start("haproxy", "-db", "-f", config, **settings)
     return start
+
+
+def apache(ground, to, settings):
+    servers.only_as_root()
+    folder = ground.folder(f"apache-{to.port}")
+    modules = "\n".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so"
+                        for name in ("mpm_event", "authz_core", "proxy", "proxy_http"))
+    config = written(ground, folder / "config", f"""
+        {modules}
+        ServerRoot {folder}
+        DefaultRuntimeDir {folder}
+        ServerName localhost
+        PidFile {folder}/pid
+        ErrorLog {folder}/error.log
+        User nobody
+        Group nogroup
+        Listen 127.0.0.1:8080
+        ProxyPass / {to.url} disablereuse=on
+    """)
+    return ground.host.start("apache2", "-D", "FOREGROUND", "-f", config, **settings)
+
+
+def lighttpd(ground, to, settings):
+    config = written(ground, f"lighttpd-{to.port}", f"""
+        server.bind = "127.0.0.1"
+        server.port = 8080
+        server.document-root = "{ground.directory}"
+        server.modules = ("mod_proxy")
+        proxy.server = ("" => (("host" => "{to.address}", "port" => {to.port})))
+    """)
+    return ground.host.start("lighttpd", "-D", "-f", config, **settings)
+
+
+def squid(ground, to, settings):
+    servers.only_as_root()
+    config = written(ground, f"squid-{to.port}", f"""
+        http_port 127.0.0.1:8080 accel defaultsite=localhost no-vhost
+        cache_peer {to.address} parent {to.port} 0 no-query no-digest originserver
+        never_direct allow all
+        http_access allow all
+        cache deny all
+        cache_log /dev/null
+        access_log none
+        pid_filename none
+        pinger_enable off
+        visible_hostname localhost
+        max_filedescriptors 4096
+        shutdown_lifetime 1 second
+    """.replace("\n        ", "\n"))
+    return ground.host.start("squid", "-N", "-f", config, **settings)
+
+
+def varnish(ground, to, settings):
+    servers.only_as_root()
+    config = written(ground, f"varnish-{to.port}.vcl", f"""
+        vcl 4.1;
+        backend default {{ .host = "{to.address}"; .port = "{to.port}"; }}
+        sub vcl_recv {{ return (pass); }}
+    """)
+    return ground.host.start("varnishd", "-F", "-a", "127.0.0.1:8080", "-f", config, "-s", "malloc,8m",
+                             "-n", ground.directory / f"varnish-{to.port}", **settings)
 
 
 def socat_proxy(ground, to, settings):
@@ -288,6 +359,10 @@ TCP += [
           signal.SIGQUIT),
     Proxy("haproxy http", "60 requests, 2 threads", servers.http, haproxy("http"), signal.SIGUSR1),
     Proxy("haproxy tcp", "60 connections, 2 threads", servers.http, haproxy("tcp"), signal.SIGUSR1),
+    Proxy("apache2 mod_proxy", "60 requests", servers.http, apache),
+    Proxy("lighttpd mod_proxy", "60 requests", servers.http, lighttpd, signal.SIGINT),
+    Proxy("squid", "60 requests", servers.http, squid),
+    Proxy("varnish", "60 requests", servers.http, varnish),
     Proxy("socat as a relay", "60 connections, a child each", servers.http, socat_proxy, codes=(0, 143)),
 ]
 

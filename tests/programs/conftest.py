@@ -19,7 +19,7 @@ def ground(request, tmp_path):
     """A host of its own with both pools. The directory must be open to nginx's workers."""
     for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         directory.chmod(0o755)
-    with contextlib.closing(harness.Host(ports=(20000, 29999))) as host:
+    with contextlib.closing(harness.Host(ports=(20000, 59999))) as host:
         made = grounds.Ground(host, tmp_path, request.param, lambda: request.getfixturevalue("classes"))
         with made.at_end:
             yield made

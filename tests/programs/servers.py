@@ -25,17 +25,9 @@ def serve(ground, port, *words, protocol="tcp", last_signal=None):
 
 
 def http(ground):
-    """Answers "served" and closes, so that each request is a connection."""
+    """Answers "served", says that it closes and does, so that each request is a connection."""
     web.Nginx(ground.host, ground.directory / "origin",
-              "listen 127.0.0.1:8001 backlog=4096; return 200 served;")
-    return 8001
-
-
-def http_kept(ground):
-    """The same, but connections are kept for the next request."""
-    web.Nginx(ground.host, ground.directory / "origin", """
-        listen 127.0.0.1:8001 backlog=4096; keepalive_timeout 60; keepalive_requests 100000;
-        return 200 served;""")
+              "listen 127.0.0.1:8001 backlog=4096; location / { return 200 served; }")
     return 8001
 
 
@@ -138,10 +130,14 @@ def ssh(ground):
     """, "sh", folder / "config")
 
 
+def iperf3(ground):
+    return serve(ground, 5201, "iperf3", "--server", "--bind", "127.0.0.1")
+
+
 def dns(ground):
     """dnsmasq: every name under .example is 192.0.2.7. Speaks TCP and UDP."""
-    return serve(ground, 5300, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv",
-                 "--no-hosts", f"--user={USER}", "--pid-file=", "--port=5300", "--listen-address=127.0.0.1",
+    return serve(ground, 5300, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv",
+                 "--no-hosts", f"--user={USER}", "--group=", "--pid-file=", "--port=5300", "--listen-address=127.0.0.1",
                  "--bind-interfaces", "--address=/example/192.0.2.7")
 
 
