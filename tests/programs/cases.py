@@ -70,7 +70,10 @@ class Proxy:
     left_alone: bool = False
 
     def visit(self, ground, target, settings):
-        program = self.start(ground, target, settings)
+        complaints = ground.directory / f"complaints-{target.port}"  # workers have no stderr any more
+        complaints.touch()
+        complaints.chmod(0o666)
+        program = self.start(ground, target, settings | {"log_file": complaints})
         ground.listening(8080, self.protocol, program)
         out = ground.host.must(*self.asking, limit=LIMIT)
         assert self.right(out), out
@@ -78,6 +81,7 @@ class Proxy:
         code = program.wait(LIMIT)
         assert code in self.codes, (code, program.errors())
         assert "tuplebind" not in program.errors(), program.errors()
+        assert complaints.read_text() == ""
 
 
 # Clients
@@ -226,13 +230,12 @@ TCP = [
 # Proxies
 
 def nginx(location, top=""):
-    """nginx with two workers, without a location its stream. location and top have TARGET where the endpoint is to be."""
+    """nginx with two workers. location and top have TARGET where the endpoint is to be."""
+    server = f"listen 127.0.0.1:8080 backlog=4096; location / {{ {location} }}" if location else "listen 127.0.0.1:8081;"
+
     def start(ground, to, settings):
-        server = web.Nginx(
-            ground.host, ground.directory / f"proxy-{to.port}",
-            f"listen 127.0.0.1:8080 backlog=4096; location / {{ {location} }}".replace("TARGET", to.endpoint)
-            if location else "listen 127.0.0.1:8081;", workers=2, top=top.replace("TARGET", to.endpoint), **settings)
-        return server.program
+        return web.Nginx(ground.host, ground.directory / f"proxy-{to.port}", server.replace("TARGET", to.endpoint),
+                         workers=2, top=top.replace("TARGET", to.endpoint), **settings).program
     return start
 
 

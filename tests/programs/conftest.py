@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -15,12 +16,17 @@ import harness  # noqa: E402
 
 
 @pytest.fixture
-def ground(request, tmp_path):
-    """A host of its own with both pools. The directory must be open to nginx's workers."""
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+def ground(request):
+    """A host of its own with both pools.
+
+    Its directory is open to servers that are not root. (One of pytest's would be closed again by the
+    next pytest of the same user.)
+    """
+    with tempfile.TemporaryDirectory(prefix="tuplebind-", ignore_cleanup_errors=True) as name, \
+            contextlib.closing(harness.Host(ports=(20000, 59999))) as host:
+        directory = pathlib.Path(name)
         directory.chmod(0o755)
-    with contextlib.closing(harness.Host(ports=(20000, 59999))) as host:
-        made = grounds.Ground(host, tmp_path, request.param, lambda: request.getfixturevalue("classes"))
+        made = grounds.Ground(host, directory, request.param, lambda: request.getfixturevalue("classes"))
         with made.at_end:
             yield made
 
