@@ -1,10 +1,8 @@
 """The rows of the matrix: programs, what they are asked to do, and how to tell that they did it."""
 
 import dataclasses
-import functools
 import re
 import signal
-import subprocess
 import typing
 
 import harness
@@ -220,10 +218,8 @@ TCP = [
     Client("ssh", "one", servers.ssh, ssh, lambda out: out == "served\nthrough\n", stdin="through\n"),
     Client("git", "clone, push, fetch over http", servers.git, clone_and_push, has("(?s)clone-.*first\n"), 3,
            environment=servers.git_environment),
-    Client("dig +tcp", "20 in turn", servers.dns, resolve("dig", "+tcp"), times("192.0.2.7\n", 20), 20,
-           left_alone=True),
-    Client("kdig +tcp", "20 in turn", servers.dns, resolve("kdig", "+tcp"), times("192.0.2.7\n", 20), 20,
-           left_alone=True),
+    Client("dig +tcp", "20 in turn", servers.dns, resolve("dig", "+tcp"), times("192.0.2.7\n", 20), 20),
+    Client("kdig +tcp", "20 in turn", servers.dns, resolve("kdig", "+tcp"), times("192.0.2.7\n", 20), 20),
 ]
 
 
@@ -402,11 +398,4 @@ UDP = [
 ]
 
 
-@functools.cache
-def udp_is_taken_over():
-    """Asked of the command that is tested: older ones know of TCP only."""
-    asked = subprocess.run([harness.COMMAND, "run", "--protocols", "tcp,udp", "true"], capture_output=True)
-    return asked.returncode == 0
-
-
-ALL = TCP + (UDP if udp_is_taken_over() else [])
+ALL = TCP + UDP

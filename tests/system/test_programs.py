@@ -97,6 +97,7 @@ def test_curl_names_its_address(served):
     result = host.run("curl", "-sS", "--interface", "127.0.0.9", URL, preload="run", addrs=POOL)
     assert result == (0, "served", "")
     assert [r.laddr for r in upstream.requests_when(1)] == ["127.0.0.9"]
+    assert host.status()["counters"]["bound"] == 1  # the port is tuplebind's
 
 
 def test_curl_parallel(served):
