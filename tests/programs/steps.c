@@ -148,6 +148,8 @@ static int do_option(char **words)
 		{"user-timeout", IPPROTO_TCP, TCP_USER_TIMEOUT, 100},
 		{"v6only", IPPROTO_IPV6, IPV6_V6ONLY, 1},
 		{"mark", SOL_SOCKET, SO_MARK, 7},
+		{"transparent", IPPROTO_IP, IP_TRANSPARENT, 1},
+		{"freebind", IPPROTO_IP, IP_FREEBIND, 1},
 	};
 	struct linger reset = {.l_onoff = 1};
 
@@ -158,6 +160,12 @@ static int do_option(char **words)
 			return setsockopt(number(words[0]), known[i].level, known[i].option,
 				&known[i].value, sizeof known[i].value);
 	abort();
+}
+
+static int do_device(char **words)
+{
+	return setsockopt(number(words[0]), SOL_SOCKET, SO_BINDTODEVICE, words[1],
+		(socklen_t)strlen(words[1]));
 }
 
 /* The error a non-blocking connect() ended with. */
@@ -259,8 +267,29 @@ static int do_write(char **words)
 	return (int)write(number(words[0]), words[1], strlen(words[1]));
 }
 
+/* What the next signal's handler does, once. */
+static struct {
+	int close;	       /* this descriptor, if not -1 */
+	struct endpoint *open; /* a connection there */
+	volatile int opened;   /* its descriptor, or -1 */
+} in_handler = {.close = -1, .opened = -1};
+
 static void on_signal(int signal_number)
 {
+	int error = errno;
+
+	if (in_handler.close >= 0)
+		close(in_handler.close);
+	if (in_handler.open != NULL) {
+		int fd = socket(in_handler.open->address.ss_family, SOCK_STREAM, 0);
+
+		if (connect(fd, (struct sockaddr *)&in_handler.open->address,
+			    in_handler.open->length) == 0)
+			in_handler.opened = fd;
+	}
+	in_handler.close = -1;
+	in_handler.open = NULL;
+	errno = error;
 }
 
 /* connect() while a timer sends signals whose handler does not restart calls. */
@@ -277,6 +306,26 @@ static int do_interrupt(char **words)
 	setitimer(ITIMER_REAL, &never, NULL);
 	errno = error;
 	return result;
+}
+
+/* As "interrupt"; the handler connects to ADDRESS PORT, the last two words. */
+static int do_interrupt_connect(char **words)
+{
+	struct endpoint elsewhere = endpoint_of(words + 3);
+
+	in_handler.open = &elsewhere;
+	in_handler.opened = -1;
+	int result = do_interrupt(words);
+	snprintf(answer, sizeof answer, "%s %d", result < 0 ? strerrorname_np(errno) : "0",
+		in_handler.opened);
+	return 0;
+}
+
+/* As "interrupt"; the handler closes the descriptor. */
+static int do_interrupt_close(char **words)
+{
+	in_handler.close = number(words[0]);
+	return do_interrupt(words);
 }
 
 static void *connecting(void *words)
@@ -438,6 +487,7 @@ static const struct {
 	{"accept", 1, do_accept},	    /* FD */
 	{"name", 1, do_name},		    /* FD: local address and port */
 	{"option", 2, do_option},	    /* FD NAME: setsockopt() */
+	{"device", 2, do_device},	    /* FD NAME: SO_BINDTODEVICE */
 	{"error", 1, do_error},		    /* FD: SO_ERROR */
 	{"watch", 1, do_watch},
 	{"writable", 1, do_writable},
@@ -454,7 +504,9 @@ static const struct {
 	{"open", 1, do_open},		/* PATH */
 	{"write", 2, do_write},		/* FD WORD */
 	{"interrupt", 3, do_interrupt}, /* as connect */
-	{"cancel", 3, do_cancel},	/* as connect */
+	{"interrupt_connect", 5, do_interrupt_connect},
+	{"interrupt_close", 3, do_interrupt_close},
+	{"cancel", 3, do_cancel}, /* as connect */
 	{"pass", 1, do_pass},
 	{"take", 0, do_take},
 	{"fork", 0, do_fork},
