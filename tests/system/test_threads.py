@@ -117,6 +117,47 @@ def test_signal_handlers(served, backend):
     crowd.end()
 
 
+@pytest.fixture
+def deaf(host):
+    """A port where connections are never answered: the listener's queue of one is full."""
+    host.sink(f"{TO} 8002")
+    listener = host.steps(preload=None)
+    fd = listener.socket()
+    listener(f"bind {fd} {TO} {PORT}")
+    listener(f"listen {fd} 0")
+    listener.open(TO, PORT)
+    return host
+
+
+@backends
+def test_handler_connects_while_connect_waits(deaf, backend):
+    for preload in (None, "run"):
+        steps = deaf.steps(preload=preload, backend=backend, addrs="127.0.0.9")
+        fd = steps.socket()
+        answer, opened = steps(f"interrupt_connect {fd} {TO} {PORT} {TO} 8002").split()
+        assert answer == "EINTR" and int(opened) > fd
+        assert steps.connect(opened, TO, 8002) == "EISCONN"
+    ours = [t for port in (PORT, 8002) for t in deaf.tuples(port) if t.laddr == "127.0.0.9"]
+    assert deaf.claims() == sorted(ours)
+    assert len(ours) == 2
+    for number in (fd, opened):
+        assert steps(f"close {number}") == "0"
+    assert deaf.claims() == []
+
+
+@backends
+def test_handler_closes_what_is_being_connected(deaf, backend):
+    """As programs do that know no other way to end a connect() in time."""
+    for preload in (None, "run"):
+        steps = deaf.steps(preload=preload, backend=backend, addrs="127.0.0.9")
+        fd = steps.socket()
+        assert steps(f"interrupt_close {fd} {TO} {PORT}") == "EINTR"
+        assert steps(f"close {fd}") == "EBADF"
+        assert steps.open(TO, 8002) == [fd]
+    assert deaf.claims() == [t for t in deaf.tuples(8002) if t.laddr == "127.0.0.9"]
+    assert len(deaf.claims()) == 1
+
+
 @backends
 def test_forks(served, backend):
     """Children of a program full of threads connect, exec, or close what they have inherited."""
