@@ -29,7 +29,7 @@
 #define KEEP	     64
 #define HANG_SECONDS 60
 #define FORKS	     60
-#define CANCELS	     200
+#define CANCELS	     100
 #define ROUND_NS     60000 /* about what a round takes */
 
 static struct place {
