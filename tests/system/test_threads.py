@@ -240,3 +240,52 @@ def test_child_closes_what_is_being_connected(served, backend):
         assert steps(f"close {fd}") == "0"
     served.reap()
     expect_exact(served, 0)
+
+
+@backends
+def test_threads_that_began_before_us(served, backend):
+    """A library's constructor, run before ours, starts threads that connect while we start, beside the
+    program, and after we have ended."""
+    served.set_ports(40000, 40099)
+    crowd = Crowd(served, "calm", 4, 4, 100, backend=backend,
+                  preload=f"{harness.LIBRARY}:{harness.program('early.so')}",
+                  environment={"EARLY_PORT": "8002", "EARLY_THREADS": "4"})
+    _, held = crowd.settle()
+    expect_exact(served, held)
+    crowd.end()
+    served.reap()
+    assert served.claims() == []
+    assert served.status()["counters"]["full"] == 0
+
+
+def test_library_that_binds_to_libc_itself(served):
+    """dlopen() with RTLD_DEEPBIND: its calls pass us by, and what it leaves open or closes does not
+    confuse us."""
+    script = f"""
+import ctypes, os, socket
+deep = ctypes.CDLL("{MEDDLING}", mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+ours = [socket.create_connection(("{TO}", {PORT})) for _ in range(3)]
+theirs = deep.talk_to(8002)
+print(theirs, flush=True)
+input()
+os.close(theirs)
+again = ours[0].fileno()
+assert deep.close(again) == 0
+ours[0].detach()
+ours.append(socket.create_connection(("{TO}", {PORT})))
+assert ours[-1].fileno() in (theirs, again)
+print("done", flush=True)
+input()
+"""
+    running = served.start(harness.PYTHON, "-c", script, preload="run", addrs="127.0.0.9")
+    assert running.line().isdigit(), running.errors()
+    assert {t.laddr for t in served.tuples(8002)} == {TO}
+    assert {t.laddr for t in served.tuples(PORT)} == {"127.0.0.9"}
+    assert served.claims() == served.tuples(PORT)
+    running.say("")
+    assert running.line() == "done", running.errors()
+    assert set(served.tuples(PORT)) <= set(served.claims())
+    served.reap()
+    expect_exact(served, 3)
+    running.say("")
+    assert running.wait() == 0
