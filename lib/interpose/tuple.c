@@ -130,7 +130,8 @@ void tuple_restore(struct record *r, int fd)
 	if (r == NULL || !book_has_flag(r, RECORD_TOUCHED))
 		return;
 	sock_narrow_ports(fd, 0, 0);
-	if (!book_has_flag(r, RECORD_ADDRESS))
+	/* Explicit bind has left no address, and bind() would not do without a port. */
+	if (!book_has_flag(r, RECORD_ADDRESS) && sock_asks_no_port(fd) == 1)
 		sock_bind_any(fd, sock_kind_family(r->kind));
 	if (sock_kind_protocol(r->kind) == IPPROTO_UDP)
 		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
