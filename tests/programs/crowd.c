@@ -6,6 +6,7 @@
  * places are filled. HOW says what happens meanwhile:
  *
  *   calm     nothing
+ *   full     nothing, but places are filled again at once: hardly a tuple is ever free
  *   signals  a timer interrupts each round somewhere; the handler does the same at another place
  *   forks    another thread forks; the children connect, close, and end or exec
  *   cancels  threads are cancelled in connect() and close(), and others started in their stead
@@ -40,7 +41,7 @@ static struct place {
 
 static struct endpoint to;
 static int threads, keep, rounds;
-static bool signals, until_done;
+static bool signals, full, until_done;
 static _Atomic long connects, failed;
 static _Atomic int last_error;
 static _Atomic bool done;
@@ -85,7 +86,7 @@ static void go_round(struct place *p)
 
 	if (fd != 0)
 		close(fd);
-	else
+	if (fd == 0 || full)
 		put(p, which, open_one());
 }
 
@@ -241,6 +242,7 @@ int main(int argc, char **argv)
 	rounds = atoi(argv[4]);
 	to = endpoint_read(argv[5], argv[6]);
 	signals = strcmp(argv[1], "signals") == 0;
+	full = strcmp(argv[1], "full") == 0;
 	until_done = rounds == 0;
 	alarm(HANG_SECONDS);
 	sigaction(SIGUSR1, &action, NULL);
