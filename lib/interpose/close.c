@@ -23,7 +23,7 @@ static struct tuplebind_flight *take_off(int fd, struct record *r)
 	if (c == CLAIM_NONE)
 		return NULL;
 	/* A connection that has ended: reap may have given the tuple to somebody else long ago. */
-	if (!sock_has_peer(fd))
+	if (sock_is_closed(fd))
 		book_set_flag(r, RECORD_SHARED);
 	/* What is maybe shared is looked into before it is given back. */
 	if (token == 0 || book_maybe_shared(r))

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 /*
- * All but LISTEN and CLOSE, which have no foreign address. SYN_RECV sockets are servers'. What comes
- * after CLOSING is not TCP's: bound sockets, that is, which may have had a connection.
+ * All but LISTEN and CLOSE, which have no foreign address. SYN_RECV sockets are servers'. What
+ * comes after CLOSING is not TCP's: bound sockets, that is, which may have had a connection.
  */
 #define CONNECTED_STATES (((2u << TCP_CLOSING) - 1) & ~(1u << TCP_LISTEN | 1u << TCP_CLOSE))
 

@@ -157,14 +157,6 @@ bool sock_is_closed(int fd)
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &length) == 0 && state == TCP_CLOSE;
 }
 
-bool sock_has_peer(int fd)
-{
-	struct sockaddr_storage peer;
-	socklen_t length = sizeof peer;
-
-	return getpeername(fd, (struct sockaddr *)&peer, &length) == 0;
-}
-
 uint64_t sock_cookie(int fd)
 {
 	uint64_t cookie = 0;

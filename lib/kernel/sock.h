@@ -78,8 +78,5 @@ void sock_drain(int fd);
 /* True for a TCP socket in state CLOSE: it neither is connected nor goes on connecting. */
 bool sock_is_closed(int fd);
 
-/* False when the connection is not made yet, or has ended. */
-bool sock_has_peer(int fd);
-
 /* SO_COOKIE: names the socket for as long as the system runs; 0: cannot be had. */
 uint64_t sock_cookie(int fd);

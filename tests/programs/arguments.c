@@ -243,7 +243,7 @@ static void names(void)
 
 	for (size_t i = 0; i < 2 * sizeof rooms / sizeof *rooms; i++) {
 		int fd = tcp(i % 2 ? AF_INET6 : AF_INET);
-		size_t untouched = 0;
+		bool kept = true;
 
 		if (i % 2)
 			try_bind("bind any6", fd, &any6, sizeof any6);
@@ -252,11 +252,11 @@ static void names(void)
 		memset(name, 0xee, sizeof name);
 		length = rooms[i / 2];
 		try_name("getsockname", fd, name, &length);
-		while (untouched < sizeof name && name[sizeof name - 1 - untouched] == 0xee)
-			untouched++;
-		printf("length %d, port %s, %zu untouched\n", (int)length,
+		for (size_t j = rooms[i / 2]; j < sizeof name; j++)
+			kept &= name[j] == 0xee;
+		printf("length %d, port %s, rest %s\n", (int)length,
 			rooms[i / 2] < 4 || name[2] || name[3] ? "there" : "missing",
-			rooms[i / 2] == 3 ? 0 : untouched);
+			kept ? "untouched" : "written to");
 		close(fd);
 	}
 	int fd = tcp(AF_INET);

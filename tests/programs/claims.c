@@ -46,7 +46,8 @@ static void print_slab(const struct tuplebind_header *h, const struct tuplebind_
 	format(lane.faddr, faddr);
 	for (unsigned bit = 0; bit < TUPLEBIND_SLAB_PORTS; bit++)
 		if (slab->claims[bit / 64] >> (bit % 64) & 1)
-			printf("%s %s %u %s %u\n", lane.protocol == IPPROTO_UDP ? "udp" : "tcp", laddr,
+			printf("%s %s %u %s %u\n", lane.protocol == IPPROTO_UDP ? "udp" : "tcp",
+				laddr,
 				port_at(h, (unsigned)slab->number * TUPLEBIND_SLAB_PORTS + bit),
 				faddr, lane.fport);
 }
