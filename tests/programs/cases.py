@@ -37,7 +37,7 @@ class Client:
     silent: bool = True  # nothing on stderr when all is well
     environment: typing.Callable = lambda ground: {}
     protocol: str = "tcp"
-    left_alone: bool = False  # binds its sockets to ports of its own, which tuplebind respects
+    left_alone: bool = False  # binds its UDP sockets or does not connect them: as if tuplebind were not there
 
     def visit(self, ground, target, settings):
         result = ground.host.run(*self.words(ground, target), stdin=self.stdin, limit=LIMIT,
@@ -227,7 +227,9 @@ TCP = [
 
 def nginx(location, top=""):
     """nginx with two workers. location and top have TARGET where the endpoint is to be."""
-    server = f"listen 127.0.0.1:8080 backlog=4096; location / {{ {location} }}" if location else "listen 127.0.0.1:8081;"
+    server = "listen 127.0.0.1:8081;"
+    if location:
+        server = f"listen 127.0.0.1:8080 backlog=4096; location / {{ {location} }}"
 
     def start(ground, to, settings):
         return web.Nginx(ground.host, ground.directory / f"proxy-{to.port}", server.replace("TARGET", to.endpoint),
@@ -366,7 +368,7 @@ TCP += [
 ]
 
 
-# UDP. Most resolvers and QUIC clients bind their sockets before they connect, some never connect.
+# UDP. Many resolvers and QUIC clients bind their sockets before they connect, or never connect.
 # `least` is less than there are sockets where they come in turn: a stranger may get a port again.
 
 def http3(ground, to):
@@ -382,18 +384,18 @@ stream {
 """
 
 UDP = [
-    Client("python3 datagrams", "40 at once", servers.dns, connections("datagrams", 40), times("192.0.2.7\n", 40), 40,
-           protocol="udp"),
-    Client("node dns.Resolver", "20 at once", servers.dns,
+    Client("python3 datagrams", "40 at once, UDP", servers.dns, connections("datagrams", 40),
+           times("192.0.2.7\n", 40), 40, protocol="udp"),
+    Client("node dns.Resolver", "20 at once, UDP", servers.dns,
            lambda ground, to: ["node", "-e", NODE_RESOLVER, to.endpoint], times("192.0.2.7\n", 20), protocol="udp"),
-    Proxy("nginx stream udp", "20 requests, 2 workers", servers.dns, nginx(None, DATAGRAMS), signal.SIGQUIT,
+    Proxy("nginx stream udp", "20 requests, 2 workers, UDP", servers.dns, nginx(None, DATAGRAMS), signal.SIGQUIT,
           asking=("dig", "@127.0.0.1", "-p", 8080, "+short", *NAMES), right=times("192.0.2.7\n", 20), least=10,
           protocol="udp"),
-    Client("dig", "20 in turn", servers.dns, resolve("dig"), times("192.0.2.7\n", 20), 10, protocol="udp",
+    Client("dig", "20 in turn, UDP", servers.dns, resolve("dig"), times("192.0.2.7\n", 20), 10, protocol="udp",
            left_alone=True),
-    Client("kdig", "20 in turn", servers.dns, resolve("kdig"), times("192.0.2.7\n", 20), 10, protocol="udp",
+    Client("kdig", "20 in turn, UDP", servers.dns, resolve("kdig"), times("192.0.2.7\n", 20), 10, protocol="udp",
            left_alone=True),
-    Client("gtlsclient", "HTTP/3", servers.http3, http3, times("served", 1), silent=False, protocol="udp",
+    Client("gtlsclient", "HTTP/3, UDP", servers.http3, http3, times("served", 1), silent=False, protocol="udp",
            left_alone=True),
 ]
 

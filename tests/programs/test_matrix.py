@@ -30,12 +30,6 @@ def counters(host):
     return sums
 
 
-def expect_left_alone(ground, case, witness):
-    """As if tuplebind were not there. It has counted them, if they were connects at all."""
-    expect_stranger(ground, case, witness)
-    assert case.protocol == "udp" or counters(ground.host)["passed"] >= case.least
-
-
 def expect_from_pool(ground, case, witness):
     visits = witness.visits()
     assert len(visits) >= case.least
@@ -62,7 +56,7 @@ def test_program(request, ground, case):
 
     witness = ground.witness(case.protocol, port)
     case.visit(ground, witness, ground.settings("run", case.protocol))
-    (expect_left_alone if case.left_alone else expect_from_pool)(ground, case, witness)
+    (expect_stranger if case.left_alone else expect_from_pool)(ground, case, witness)
     ground.host.reap()
     assert ground.host.claims() == []
 
