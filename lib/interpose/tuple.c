@@ -287,7 +287,8 @@ static bool even_allowed(const struct attempt *a)
  * Whether a tuple that late bind could not have may be had by explicit bind, after a NO_PORT bind
  * that has left no port. In TIME_WAIT it can be reused at once (KERNEL: as long as TCP timestamps
  * are on). If no socket has it, something else holds the port: an explicit bind of ours to another
- * destination, with which it can be shared, or somebody else's, which is not to be disturbed.
+ * destination, with which it can be shared, or somebody else's, which is not to be disturbed. A
+ * program that called bind() itself would have got the port if that is on another address: it does.
  *
  * Even ports are kept for the kernel's own connect(), which takes them first: were all under
  * explicit binds, no other program of the host could connect. Only a lane that has no other port
@@ -297,10 +298,11 @@ static bool can_be_explicit(const struct attempt *a, int state)
 {
 	if (a->lport % 2 == 0 && !even_allowed(a))
 		return false;
-	return state == DIAG_TIMEWAIT
-		       ? timewait_reusable(a)
-		       : state == DIAG_ABSENT &&
-				 table_has_port(library.table.header->explicit_ports, a->lport);
+	if (state == DIAG_TIMEWAIT)
+		return timewait_reusable(a);
+	return state == DIAG_ABSENT &&
+	       (book_has_flag(a->record, RECORD_PUT_OFF) ||
+		       table_has_port(library.table.header->explicit_ports, a->lport));
 }
 
 static enum tried try_late(struct attempt *a, bool new_address)

@@ -335,6 +335,29 @@ def test_unreachable_then_asked(served):
     assert answers[0] == answers[1]
 
 
+@backends
+def test_ports_bound_on_another_address(served, backend):
+    """The kernel's bind() gives a port that a stranger holds on another address; its connect() would
+    not, and nor would late bind."""
+    served.set_ports(40000, 40009)
+    stranger = served.steps(preload=None)
+    for _ in range(10):
+        bound(stranger, "127.0.0.5")
+    for preload in (None, "run"):
+        steps = served.steps(preload=preload, backend=backend)
+        answers = []
+        for _ in range(10):
+            fd = steps.socket()
+            steps(f"option {fd} reset")
+            assert steps(f"bind {fd} 127.0.0.6 0") == "0"
+            answers.append(steps.connect(fd, TO, PORT))
+        assert answers == ["0"] * 10
+        assert {(t.laddr, t.lport) for t in served.tuples(PORT)} == \
+            {("127.0.0.6", port) for port in served.ports}
+        steps.program.close()
+        harness.eventually(lambda: served.tuples(PORT) == [])
+
+
 @pytest.mark.parametrize("full", ["fail", "kernel"])
 def test_full(served, full):
     """No tuple left: the failure is connect()'s, and the socket can be used for elsewhere."""
