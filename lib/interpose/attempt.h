@@ -111,7 +111,7 @@ int tuple_call_with_claim(struct attempt *a);
 /* Options of late bind once per socket, the address once per address, the port each time. */
 int tuple_prepare_late(struct attempt *a, bool new_address);
 
-/* What to do after bind() has refused with @error; takes care of the claim. */
+/* What to do after bind() or an option has failed with @error; takes care of the claim. */
 enum tried tuple_bind_failed(struct attempt *a, int error);
 
 /* The claim stays, for whoever has the tuple. */

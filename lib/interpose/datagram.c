@@ -132,10 +132,6 @@ static enum tried try_late(struct attempt *a, bool new_address)
 {
 	int error = tuple_prepare_late(a, new_address);
 
-	if (error == -ENOPROTOOPT) {
-		tuple_give_back(a);
-		return TRIED_NO_LATE;
-	}
 	if (error < 0)
 		return tuple_bind_failed(a, error);
 	error = call_late(a);

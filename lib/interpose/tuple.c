@@ -194,6 +194,9 @@ enum tried tuple_bind_failed(struct attempt *a, int error)
 	case -EADDRNOTAVAIL:
 		tuple_give_back(a);
 		return TRIED_NEXT_ADDRESS;
+	case -ENOPROTOOPT:
+		tuple_give_back(a);
+		return TRIED_NO_LATE;
 	default:
 		tuple_give_back(a);
 		return TRIED_GIVE_UP;
@@ -309,10 +312,6 @@ static enum tried try_late(struct attempt *a, bool new_address)
 {
 	int error = tuple_prepare_late(a, new_address);
 
-	if (error == -ENOPROTOOPT) {
-		tuple_give_back(a);
-		return TRIED_NO_LATE;
-	}
 	if (error < 0)
 		return tuple_bind_failed(a, error);
 	error = tuple_call_with_claim(a);
