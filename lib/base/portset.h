@@ -3,8 +3,6 @@
  */
 #pragma once
 
-#include "base/parse.h"
-
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,11 +13,6 @@ struct portset {
 void portset_clear(struct portset *s);
 void portset_add_range(struct portset *s, uint16_t first, uint16_t last);
 void portset_remove(struct portset *s, const struct portset *other);
+void portset_keep(struct portset *s, const struct portset *other); /* only what is in both */
 bool portset_has(const struct portset *s, uint16_t port);
 unsigned portset_count(const struct portset *s);
-
-/*
- * Adds the ports of a list such as "20000-40000,50000", blanks allowed around the
- * commas. Port 0 does not exist. Returns 0, or -EINVAL with the fault told.
- */
-int portset_parse(struct portset *s, const char *list, struct fault *f);

@@ -27,11 +27,10 @@ static struct rule *add_rule(struct plan *p)
 /* Checks the ports' text and finds or makes the plan's entry for it. */
 static int ports_for(struct plan *p, const char *text, struct plan_ports **out, struct fault *f)
 {
-	struct portset unused;
 	struct plan_ports **more;
+	struct ports wanted;
 
-	portset_clear(&unused);
-	if (strcmp(text, "auto") != 0 && portset_parse(&unused, text, f) < 0)
+	if (ports_parse(text, &wanted, f) < 0)
 		return -EINVAL;
 	for (unsigned i = 0; i < p->ports_count; i++) {
 		if (strcmp(p->ports[i]->text, text) == 0) {
@@ -51,6 +50,7 @@ static int ports_for(struct plan *p, const char *text, struct plan_ports **out, 
 		free(*out);
 		return out_of_memory(f);
 	}
+	(*out)->wanted = wanted;
 	p->ports[p->ports_count++] = *out;
 	return 0;
 }
@@ -189,25 +189,20 @@ void plan_set_ports(struct plan *p)
 {
 	bool late = atomic_load_explicit(&p->late, memory_order_relaxed);
 	struct portset range, offered, none;
-	struct fault unused;
 
 	portset_clear(&none);
 	sysctl_ports(&range, &offered);
 	for (unsigned i = 0; i < p->ports_count; i++) {
 		struct plan_ports *ports = p->ports[i];
-		struct portset wanted = offered;
+		struct portset wanted;
 
-		if (strcmp(ports->text, "auto") != 0) {
-			portset_clear(&wanted);
-			portset_parse(&wanted, ports->text, &unused);
-		}
+		ports_resolve(&ports->wanted, &offered, &wanted);
 		/*
 		 * Late bind has the kernel look for the port, and it looks only where it
 		 * would for itself: within its range, past the reserved ports.
 		 */
-		struct portset by_late = none;
-		for (unsigned w = 0; late && w < 1024; w++)
-			by_late.words[w] = wanted.words[w] & offered.words[w];
+		struct portset by_late = late ? wanted : none;
+		portset_keep(&by_late, &offered);
 		portorder_set(&ports->order, p->permutation, &by_late, &wanted);
 	}
 }

@@ -11,11 +11,13 @@
 #include "choose/config.h"
 #include "choose/dest.h"
 #include "choose/pool.h"
+#include "choose/ports.h"
 #include "table/portorder.h"
 
 /* Ports as one rule names them; rules that name the same share one. */
 struct plan_ports {
-	const char *text; /* "auto" or a list, owned */
+	const char *text; /* owned */
+	struct ports wanted;
 	struct portorder order;
 };
 

@@ -113,6 +113,9 @@ def test_pool_with_foreign_address(served):
     ("30000-30004, 40000-40004", {*range(30000, 30005), *range(40000, 40005)},
      {"late", "explicit"}),
     ("auto", set(range(40000, 41000)), {"late"}),
+    ("auto/8:3", set(range(40002, 41000, 8)), {"late"}),
+    ("30000-30099/10:10", set(range(30009, 30100, 10)), {"explicit"}),
+    ("30000-30099/10:1", set(range(30000, 30100, 10)), {"explicit"}),
 ])
 def test_ports(served, setting, expected, ways):
     """Exactly these ports; those outside ip_local_port_range by explicit bind, which needs no range."""

@@ -2,6 +2,7 @@
 
 #include "base/addr.h"
 #include "choose/config.h"
+#include "choose/ports.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -71,16 +72,19 @@ static struct portorder *order_of(
 	return o;
 }
 
+struct portset fixture_ports(const char *list)
+{
+	struct fault f = {.text = ""};
+	struct ports ports = {.parts = 1};
+
+	fixture_need(list == NULL || ports_parse(list, &ports, &f) == 0, f.text);
+	return ports.list;
+}
+
 struct portorder *fixture_order(const struct table *t, const char *late, const char *explicit_ports)
 {
-	struct portset sets[2];
-	struct fault f = {.text = ""};
+	struct portset sets[] = {fixture_ports(late), fixture_ports(explicit_ports)};
 
-	portset_clear(&sets[0]);
-	portset_clear(&sets[1]);
-	fixture_need(late == NULL || portset_parse(&sets[0], late, &f) == 0, f.text);
-	fixture_need(
-		explicit_ports == NULL || portset_parse(&sets[1], explicit_ports, &f) == 0, f.text);
 	return order_of(t, &sets[0], &sets[1]);
 }
 

@@ -31,7 +31,10 @@ struct slab_key fixture_key(
 /* Adds the ports of the first @count positions of slab @number to @s. */
 void fixture_positions(struct portset *s, const struct table *t, unsigned number, unsigned count);
 
-/* Makes an order of ports out of lists as TUPLEBIND_PORTS has them; NULL: none. */
+/* The ports of a list as TUPLEBIND_PORTS has it; NULL: none. */
+struct portset fixture_ports(const char *list);
+
+/* Makes an order of ports out of two such lists. */
 struct portorder *fixture_order(
 	const struct table *t, const char *late, const char *explicit_ports);
 

@@ -48,13 +48,10 @@ static int take_all(struct portorder *ports, enum stage stage, struct portset *s
 
 Test(claim, each_port_of_the_set_once)
 {
-	struct portset wanted, got;
-	struct fault f;
+	struct portset wanted = fixture_ports("1,1024,20000-22000,65535"), got;
 	unsigned count;
 
-	portset_clear(&wanted);
 	portset_clear(&got);
-	portset_parse(&wanted, "1,1024,20000-22000,65535", &f);
 	cr_expect_eq(
 		take_all(fixture_order_of(&t, &wanted), STAGE_LATE, &got, &count), -EADDRNOTAVAIL);
 	cr_expect_eq(count, portset_count(&wanted));

@@ -1,0 +1,98 @@
+#include "choose/ports.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Takes a list such as "20000-40000,50000", blanks allowed around the commas. Port 0 does not
+ * exist. */
+static int parse_list(const char *list, struct portset *s, struct fault *f)
+{
+	char item[32];
+	int got;
+
+	if (list[0] == '\0')
+		return fault_set(f, "no port given; " PORTS_FORM);
+	while ((got = parse_next(&list, ',', item, sizeof item)) != 0) {
+		char *dash = strchr(item, '-');
+		uint64_t first, last;
+
+		if (dash != NULL)
+			*dash = '\0';
+		int bad = got < 0 || parse_number(item, 1, UINT16_MAX, &first) < 0 ||
+			  parse_number(dash ? dash + 1 : item, 1, UINT16_MAX, &last) < 0;
+		if (dash != NULL)
+			*dash = '-';
+		if (bad)
+			return fault_set(f, "\"%s\" is not a port; " PORTS_FORM, item);
+		if (first > last)
+			return fault_set(f, "\"%s\" ends before it begins; " PORTS_FORM, item);
+		portset_add_range(s, (uint16_t)first, (uint16_t)last);
+	}
+	return 0;
+}
+
+/* "N:K" */
+static int parse_part(const char *text, struct ports *p, struct fault *f)
+{
+	char copy[16];
+	uint64_t parts, part;
+	char *colon;
+
+	if (strlen(text) >= sizeof copy || strchr(text, ':') == NULL)
+		return fault_set(f, "\"/%.40s\" is not a part of the ports; " PORTS_FORM, text);
+	strcpy(copy, text);
+	colon = strchr(copy, ':');
+	*colon = '\0';
+	if (parse_number(copy, 1, PORTS_PARTS_MAX, &parts) < 0)
+		return fault_set(f,
+			"\"/%.40s\": \"%s\" is not a number of parts from 1 to %d; " PORTS_FORM,
+			text, copy, PORTS_PARTS_MAX);
+	if (parse_number(colon + 1, 1, parts, &part) < 0)
+		return fault_set(f, "\"/%.40s\": there is no part \"%s\" of %s; " PORTS_FORM, text,
+			colon + 1, copy);
+	p->parts = (unsigned)parts;
+	p->part = (unsigned)part;
+	return 0;
+}
+
+static void keep_part(const struct ports *p, struct portset *s)
+{
+	struct portset part;
+
+	portset_clear(&part);
+	for (unsigned port = p->part - 1; port <= UINT16_MAX; port += p->parts)
+		portset_add_range(&part, (uint16_t)port, (uint16_t)port);
+	portset_keep(s, &part);
+}
+
+int ports_parse(const char *text, struct ports *p, struct fault *f)
+{
+	const char *slash = strchr(text, '/');
+	size_t length = slash ? (size_t)(slash - text) : strlen(text);
+	char list[4096];
+
+	*p = (struct ports){.parts = 1, .part = 1};
+	if (length >= sizeof list)
+		return fault_set(f, "\"%.40s...\" is too long for a list of ports", text);
+	memcpy(list, text, length);
+	list[length] = '\0';
+	if (slash != NULL && parse_part(slash + 1, p, f) < 0)
+		return -EINVAL;
+	p->automatic = strcmp(list, "auto") == 0;
+	if (p->automatic)
+		return 0;
+	if (parse_list(list, &p->list, f) < 0)
+		return -EINVAL;
+	/* Which is no other than a part without any port: a typing error, most likely. */
+	keep_part(p, &p->list);
+	return portset_count(&p->list) != 0
+		       ? 0
+		       : fault_set(f, "\"%.60s\": no port of the list is in that part", text);
+}
+
+void ports_resolve(const struct ports *p, const struct portset *offered, struct portset *wanted)
+{
+	*wanted = p->automatic ? *offered : p->list;
+	if (p->automatic && p->parts > 1)
+		keep_part(p, wanted);
+}
