@@ -1,6 +1,7 @@
 #include "base/addr.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -220,30 +221,17 @@ int addr_format(const struct addr *a, char out[static ADDR_TEXT_MAX])
 
 unsigned __int128 addr_number(const struct addr *a)
 {
-	unsigned __int128 number = 0;
+	uint64_t words[2];
 
-	for (int i = 0; i < 16; i++)
-		number = number << 8 | a->bytes[i];
-	return number;
+	memcpy(words, a->bytes, sizeof words);
+	return (unsigned __int128)be64toh(words[0]) << 64 | be64toh(words[1]);
 }
 
 struct addr addr_from_number(unsigned __int128 number)
 {
+	uint64_t words[] = {htobe64((uint64_t)(number >> 64)), htobe64((uint64_t)number)};
 	struct addr a = {.scope = 0};
 
-	for (int i = 15; i >= 0; i--, number >>= 8)
-		a.bytes[i] = (uint8_t)number;
+	memcpy(a.bytes, words, sizeof words);
 	return a;
-}
-
-bool addr_prefix_equal(const struct addr *a, const struct addr *b, unsigned bits)
-{
-	unsigned whole = bits / 8, rest = bits % 8;
-
-	if (memcmp(a->bytes, b->bytes, whole) != 0)
-		return false;
-	if (rest == 0)
-		return true;
-	uint8_t mask = (uint8_t)(0xff << (8 - rest));
-	return (a->bytes[whole] & mask) == (b->bytes[whole] & mask);
 }

@@ -58,6 +58,3 @@ int addr_format(const struct addr *a, char out[static ADDR_TEXT_MAX]);
 /* The address as a 128-bit number, for ranges; and back (scope 0). */
 unsigned __int128 addr_number(const struct addr *a);
 struct addr addr_from_number(unsigned __int128 number);
-
-/* True when the first @bits (0..128, counted in the sixteen-byte form) are equal. */
-bool addr_prefix_equal(const struct addr *a, const struct addr *b, unsigned bits);

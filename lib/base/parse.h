@@ -31,6 +31,9 @@ int parse_flag(const char *text, bool *value);
 /* The index of @text in @words (NULL-terminated list), or -EINVAL. */
 int parse_word(const char *text, const char *const words[]);
 
+/* What may stand around the items of a list. */
+#define PARSE_BLANKS " \t\n\v\f\r"
+
 /*
  * Takes the next item of a list off @cursor into @item, blanks around it removed.
  * @separator ends an item, except inside [brackets]. Returns 1 for an item, 0 at the

@@ -66,10 +66,3 @@ int dest_parse(const char *text, struct dest *d, struct fault *f)
 	}
 	return error == 0 ? 0 : fault_set(f, "\"%s\" is not a destination; " DEST_FORM, text);
 }
-
-bool dest_matches(const struct dest *d, const struct addr *faddr, uint16_t fport)
-{
-	/* ::/0 is all of IPv6, not the v4-mapped form of IPv4 as well. */
-	return (d->port == 0 || d->port == fport) && addr_is_v4(&d->prefix) == addr_is_v4(faddr) &&
-	       addr_prefix_equal(&d->prefix, faddr, d->bits);
-}

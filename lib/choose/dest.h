@@ -21,5 +21,3 @@ int dest_parse(const char *text, struct dest *d, struct fault *f);
 
 /* Reads "ADDR/LEN" or "ADDR" (as the longest prefix); no port. Returns 0 or -EINVAL. */
 int dest_parse_prefix(const char *text, struct dest *d);
-
-bool dest_matches(const struct dest *d, const struct addr *faddr, uint16_t fport);

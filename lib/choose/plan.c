@@ -55,78 +55,103 @@ static int ports_for(struct plan *p, const char *text, struct plan_ports **out, 
 	return 0;
 }
 
+/* Adds a rule for the destinations of @text. */
+static int add_rule_for(struct plan *p, const char *text, struct rule **out, struct fault *f)
+{
+	struct dest d;
+
+	if (dest_parse(text, &d, f) < 0)
+		return -EINVAL;
+	*out = add_rule(p);
+	return *out == NULL || dest_index_add(&p->dests, &d) < 0 ? out_of_memory(f) : 0;
+}
+
 static int add_skip(struct plan *p, const char *list, struct fault *f)
 {
+	struct rule *r;
 	char item[128];
 	int got;
 
 	while ((got = parse_next(&list, ',', item, sizeof item)) != 0) {
-		struct rule *r = add_rule(p);
-
-		if (r == NULL)
-			return out_of_memory(f);
-		r->skip = true;
 		if (got < 0)
 			return fault_set(f, "\"%.60s...\" is too long for a destination", item);
-		if (dest_parse(item, &r->dest, f) < 0)
+		if (add_rule_for(p, item, &r, f) < 0)
 			return -EINVAL;
+		r->skip = true;
 	}
 	return 0;
 }
 
-/* What follows the '=' of a rule: "ADDRS[@PORTS]" or "skip". */
-static int set_rule(struct plan *p, struct rule *r, const char *what, const char *general_ports,
-	struct fault *f)
+/* Cuts off the blanks around @text. */
+static char *trim(char *text)
 {
-	char addrs[2048];
-	const char *at = strchr(what, '@');
+	size_t length;
 
-	if (strcmp(what, "skip") == 0) {
-		r->skip = true;
-		return 0;
-	}
-	strlcpy(addrs, what, at ? (size_t)(at - what) + 1 : sizeof addrs);
-	if (pool_parse(addrs, &r->pool, f) < 0)
-		return -EINVAL;
-	return ports_for(p, at ? at + 1 : general_ports, &r->ports, f);
+	text += strspn(text, PARSE_BLANKS);
+	length = strlen(text);
+	while (length > 0 && strchr(PARSE_BLANKS, text[length - 1]) != NULL)
+		text[--length] = '\0';
+	return text;
 }
 
-/* "DEST=ADDRS[@PORTS]" or "DEST=skip". */
+/*
+ * "DEST=ADDRS[@PORTS]" or "DEST=skip", taken apart in place. *part is the part being read, for
+ * the place of a fault.
+ */
 static int add_one_rule(
-	struct plan *p, const char *item, const char *general_ports, struct fault *f)
+	struct plan *p, char *rule, const char *general_ports, char **part, struct fault *f)
 {
-	struct rule *r = add_rule(p);
-	const char *equals = strchr(item, '=');
-	struct fault inner = {.text = ""};
-	char destination[128];
+	char *equals = strchr(rule, '='), *at = strchr(rule, '@');
+	struct rule *r;
 
-	if (r == NULL)
-		return out_of_memory(f);
-	if (equals == NULL || equals - item >= (long)sizeof destination)
+	*part = rule;
+	if (equals == NULL)
 		return fault_set(f,
 			"\"%.80s\" has no = behind a destination; accepted: DEST=ADDRS[@PORTS] or "
 			"DEST=skip",
-			item);
-	strlcpy(destination, item, (size_t)(equals - item) + 1);
-	int error = dest_parse(destination, &r->dest, &inner);
-	if (error == 0)
-		error = set_rule(p, r, equals + 1, general_ports, &inner);
-	if (error < 0)
-		fault_set(f, "in \"%.80s\": %s", item, inner.text);
-	return error;
+			rule);
+	*equals = '\0';
+	if (at != NULL)
+		*at = '\0';
+	if (add_rule_for(p, trim(rule), &r, f) < 0)
+		return -EINVAL;
+	*part = trim(equals + 1);
+	r->skip = at == NULL && strcmp(*part, "skip") == 0;
+	if (r->skip)
+		return 0;
+	if (pool_parse(*part, &r->pool, f) < 0)
+		return -EINVAL;
+	if (at != NULL)
+		*part = trim(at + 1);
+	return ports_for(p, at != NULL ? *part : general_ports, &r->ports, f);
 }
 
 static int add_rules(struct plan *p, const char *list, const char *general_ports, struct fault *f)
 {
-	char item[2048];
-	int got, error = 0;
+	const char *cursor = list;
+	size_t size = strlen(list) + 1;
+	char *item = malloc(size);
+	unsigned number = 0;
+	int error = 0;
 
-	while (error == 0 && (got = parse_next(&list, ';', item, sizeof item)) != 0) {
-		if (got < 0)
-			return fault_set(f, "\"%.60s...\" is too long for a rule", item);
-		if (item[0] != '\0')
-			error = add_one_rule(p, item, general_ports, f);
+	if (item == NULL)
+		return out_of_memory(f);
+	while (error == 0) {
+		struct fault inner = {.text = ""};
+		const char *start = cursor + strspn(cursor, PARSE_BLANKS);
+		char *part;
+
+		if (parse_next(&cursor, ';', item, size) == 0)
+			break;
+		if (item[0] == '\0')
+			continue;
+		number++;
+		error = add_one_rule(p, item, general_ports, &part, &inner);
+		if (error < 0)
+			fault_set(f, "rule %u, character %td: %.320s", number,
+				start - list + (part - item) + 1, inner.text);
 	}
+	free(item);
 	return error;
 }
 
@@ -137,7 +162,6 @@ static int add_general_rule(
 
 	if (r == NULL)
 		return out_of_memory(f);
-	r->everything = true;
 	*variable = "TUPLEBIND_ADDRS";
 	if (pool_parse(c->addrs, &r->pool, f) < 0)
 		return -EINVAL;
@@ -165,6 +189,8 @@ int plan_make(struct plan *p, const struct config *c, struct fault *f)
 	}
 	if (error == 0)
 		error = add_general_rule(p, c, &variable, &inner);
+	if (error == 0 && dest_index_make(&p->dests) < 0)
+		error = out_of_memory(&inner);
 	if (error < 0) {
 		fault_set(f, "%s: %.360s", variable, inner.text);
 		return error;
@@ -180,6 +206,7 @@ void plan_free(struct plan *p)
 	}
 	for (unsigned i = 0; i < p->rule_count; i++)
 		pool_free(&p->rules[i].pool);
+	dest_index_free(&p->dests);
 	free(p->ports);
 	free(p->rules);
 	*p = (struct plan){0};
@@ -205,14 +232,4 @@ void plan_set_ports(struct plan *p)
 		portset_keep(&by_late, &offered);
 		portorder_set(&ports->order, p->permutation, &by_late, &wanted);
 	}
-}
-
-const struct rule *plan_rule(const struct plan *p, const struct addr *faddr, uint16_t fport)
-{
-	const struct rule *r = p->rules;
-
-	/* The general rule is the last one and takes whatever comes to it. */
-	while (!r->everything && !dest_matches(&r->dest, faddr, fport))
-		r++;
-	return r;
 }

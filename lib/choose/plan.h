@@ -9,7 +9,7 @@
 #pragma once
 
 #include "choose/config.h"
-#include "choose/dest.h"
+#include "choose/destindex.h"
 #include "choose/pool.h"
 #include "choose/ports.h"
 #include "table/portorder.h"
@@ -22,8 +22,6 @@ struct plan_ports {
 };
 
 struct rule {
-	struct dest dest;
-	bool everything; /* the general rule; dest is not looked at */
 	bool skip;
 	struct pool pool;
 	struct plan_ports *ports;
@@ -36,6 +34,7 @@ struct plan {
 	enum when_full when_full;
 	const struct permutation *permutation;
 	unsigned rule_count, ports_count;
+	struct dest_index dests; /* of the rules but the last, the general one */
 	struct rule *rules;
 	struct plan_ports **ports;
 };
@@ -60,5 +59,9 @@ static inline const struct rule *plan_general_rule(const struct plan *p)
 	return &p->rules[p->rule_count - 1];
 }
 
-/* The rule for a destination. O(rules). */
-const struct rule *plan_rule(const struct plan *p, const struct addr *faddr, uint16_t fport);
+/* The rule for a destination. As dest_index_find(). */
+static inline const struct rule *plan_rule(
+	const struct plan *p, const struct addr *faddr, uint16_t fport)
+{
+	return &p->rules[dest_index_find(&p->dests, faddr, fport)];
+}

@@ -339,22 +339,3 @@ Test(addr, numbers_round_trip)
 	}
 	cr_assert_eq(wrong, 0);
 }
-
-Test(addr, prefixes_of_every_length)
-{
-	uint64_t seed = 5;
-	unsigned wrong = 0;
-
-	for (unsigned first_difference = 0; first_difference < 128; first_difference++) {
-		struct addr a = random_v6(&seed), b = a;
-
-		b.bytes[first_difference / 8] ^= (uint8_t)(0x80 >> first_difference % 8);
-		/* What follows the first difference must not matter. */
-		for (unsigned i = first_difference / 8 + 1; i < 16; i++)
-			b.bytes[i] = (uint8_t)fixture_random(&seed);
-		for (unsigned bits = 0; bits <= 128; bits++)
-			wrong += addr_prefix_equal(&a, &b, bits) != (bits <= first_difference);
-		wrong += !addr_prefix_equal(&a, &a, 128);
-	}
-	cr_assert_eq(wrong, 0);
-}

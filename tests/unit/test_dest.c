@@ -2,7 +2,7 @@
  * Destinations as TUPLEBIND_SKIP and TUPLEBIND_RULES name them: the grammar, and what
  * matches.
  */
-#include "choose/dest.h"
+#include "choose/destindex.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -10,13 +10,19 @@
 
 static bool matches(const char *text, const char *address, uint16_t port)
 {
+	struct dest_index index = {0};
 	struct dest d;
 	struct addr a;
 	struct fault f = {.text = ""};
+	unsigned found;
 
 	cr_assert_eq(dest_parse(text, &d, &f), 0, "%s: %s", text, f.text);
 	cr_assert_eq(addr_parse(address, &a), 0, "%s", address);
-	return dest_matches(&d, &a, port);
+	cr_assert_eq(dest_index_add(&index, &d), 0);
+	cr_assert_eq(dest_index_make(&index), 0);
+	found = dest_index_find(&index, &a, port);
+	dest_index_free(&index);
+	return found == 0;
 }
 
 Test(dest, one_address)

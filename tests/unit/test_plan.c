@@ -73,7 +73,7 @@ Test(plan, without_rules_everything_is_the_general_one)
 	make();
 	cr_expect_str_eq(first_address("192.0.2.1", 80), "10.0.0.1");
 	cr_expect_str_eq(first_address("2001:db8::1", 80), "auto");
-	cr_expect(rule_for("192.0.2.1", 80)->everything);
+	cr_expect_eq(rule_for("192.0.2.1", 80), plan_general_rule(&plan));
 }
 
 Test(plan, first_match_wins)
@@ -200,7 +200,7 @@ Test(plan, more_rules_than_a_few)
 	make();
 	cr_expect_eq(plan.rule_count, 301);
 	cr_expect_str_eq(first_address("10.1.1.43", 80), "10.0.0.50");
-	cr_expect(rule_for("10.2.0.0", 80)->everything);
+	cr_expect_eq(rule_for("10.2.0.0", 80), plan_general_rule(&plan));
 }
 
 /* A refusal names the variable and the bad part. */
@@ -267,13 +267,39 @@ Test(plan, a_rule_that_names_no_ports_behind_its_at)
 	expect_bad("TUPLEBIND_RULES", "port");
 }
 
-Test(plan, rule_that_is_too_long)
+/* A message leads to the place: which rule, and where in the variable the bad part begins. */
+Test(plan, bad_rules_are_placed)
 {
-	static char rules[4000];
+	static const struct {
+		const char *rules, *place;
+	} bad[] = {
+		{"x", "rule 1, character 1: "},
+		{"10.0.0.9=skip; 10.0.0.8=skip ;  10.0.0.256=skip", "rule 3, character 33: "},
+		{"10.0.0.9=skip;;10.0.0.8 = 10.0.0.2,nosuch9", "rule 2, character 27: "},
+		{"10.0.0.9=10.0.0.2 @ 20-30,x", "rule 1, character 21: "},
+		{"10.0.0.9=10.0.0.2@auto/8:9", "rule 1, character 19: "},
+	};
 
-	memset(rules, '1', sizeof rules - 1);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		config.rules = bad[i].rules;
+		expect_bad("TUPLEBIND_RULES", bad[i].place);
+	}
+}
+
+Test(plan, long_rules)
+{
+	static char rules[40000];
+	size_t length = (size_t)sprintf(rules, "192.0.2.7=10.0.0.1");
+	struct addr to;
+
+	for (unsigned i = 0; i < 2000; i++)
+		length += (size_t)sprintf(rules + length, ",10.0.%u.%u", i / 250 + 1, i % 250);
 	config.rules = rules;
-	expect_bad("TUPLEBIND_RULES", "too long");
+	make();
+	addr_parse("192.0.2.7", &to);
+	cr_expect_eq(pool_count(&rule_for("192.0.2.7", 80)->pool, &to), 2001);
+	memset(rules, '1', sizeof rules - 1);
+	expect_bad("TUPLEBIND_RULES", "character 1: ");
 	config.rules = NULL;
 	config.skip = rules;
 	expect_bad("TUPLEBIND_SKIP", "too long");
