@@ -49,6 +49,12 @@ enum addr_reach addr_reach(const struct addr *a)
 	return ADDR_GLOBAL;
 }
 
+bool addr_goes_with(const struct addr *a, const struct addr *faddr)
+{
+	return addr_class(a) == addr_class(faddr) &&
+	       (addr_reach(a) != ADDR_LINK || a->scope == faddr->scope);
+}
+
 void addr_loopback(struct addr *a)
 {
 	static const uint8_t v4[4] = {127, 0, 0, 1};

@@ -31,6 +31,17 @@ bool addr_is_broadcast(const struct addr *a);
 bool addr_equal(const struct addr *a, const struct addr *b);
 enum addr_reach addr_reach(const struct addr *a);
 
+/* Family and reach in one number. */
+#define ADDR_CLASSES 6
+
+static inline unsigned addr_class(const struct addr *a)
+{
+	return addr_reach(a) + (addr_is_v4(a) ? 3u : 0u);
+}
+
+/* Whether a socket can have the local address @a and the foreign one @faddr. */
+bool addr_goes_with(const struct addr *a, const struct addr *faddr);
+
 /* Sets *a to the loopback address of the family of *a. */
 void addr_loopback(struct addr *a);
 

@@ -139,17 +139,18 @@ static int add_rules(struct plan *p, const char *list, const char *general_ports
 	while (error == 0) {
 		struct fault inner = {.text = ""};
 		const char *start = cursor + strspn(cursor, PARSE_BLANKS);
-		char *part;
+		char *part, shown[81];
 
 		if (parse_next(&cursor, ';', item, size) == 0)
 			break;
 		if (item[0] == '\0')
 			continue;
 		number++;
+		strlcpy(shown, item, sizeof shown);
 		error = add_one_rule(p, item, general_ports, &part, &inner);
 		if (error < 0)
-			fault_set(f, "rule %u, character %td: %.320s", number,
-				start - list + (part - item) + 1, inner.text);
+			fault_set(f, "rule %u, character %td, in \"%s\": %.280s", number,
+				start - list + (part - item) + 1, shown, inner.text);
 	}
 	free(item);
 	return error;

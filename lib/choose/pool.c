@@ -1,10 +1,11 @@
 #include "choose/pool.h"
 
+#include "base/hash.h"
 #include "choose/dest.h"
+#include "choose/interface.h"
 
 #include <bsd/string.h>
 #include <errno.h>
-#include <ifaddrs.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,29 +17,63 @@
 /* A prefix may have more addresses than can be counted; this many are enough. */
 #define COUNT_MAX (UINT64_C(1) << 62)
 
-static int add_range(
-	struct pool *p, const struct addr *first, unsigned __int128 count, struct fault *f)
+static struct pool_part *add_part(struct pool *p, struct fault *f)
 {
-	struct pool_range *more = reallocarray(p->ranges, p->range_count + 1, sizeof *more);
+	struct pool_part *more = reallocarray(p->parts, p->part_count + 1, sizeof *more);
 
 	if (more == NULL) {
 		fault_set(f, "out of memory at start");
-		return -ENOMEM;
+		return NULL;
 	}
-	p->ranges = more;
-	p->ranges[p->range_count++] = (struct pool_range){
-		.first = *first, .count = count > COUNT_MAX ? COUNT_MAX : (uint64_t)count};
+	p->parts = more;
+	memset(&more[p->part_count], 0, sizeof *more);
+	return &more[p->part_count++];
+}
+
+/* Addresses that stand next to each other are one range, however they were written. */
+static bool extends(const struct pool_part *part, const struct addr *first)
+{
+	return part->interface == NULL && part->prefix_bits == 0 &&
+	       part->first.scope == first->scope && addr_class(&part->first) == addr_class(first) &&
+	       addr_number(&part->first) + part->size == addr_number(first);
+}
+
+static int add_range(
+	struct pool *p, const struct addr *first, unsigned __int128 size, struct fault *f)
+{
+	struct pool_part *part = p->part_count ? &p->parts[p->part_count - 1] : NULL;
+
+	if (part != NULL && extends(part, first)) {
+		part->size += size;
+		return 0;
+	}
+	part = add_part(p, f);
+	if (part == NULL)
+		return -ENOMEM;
+	part->first = *first;
+	part->size = size;
 	return 0;
 }
 
 static int add_prefix(struct pool *p, const struct dest *prefix, struct fault *f)
 {
 	unsigned host_bits = 128 - prefix->bits;
-	unsigned __int128 count = host_bits >= 64 ? COUNT_MAX : (unsigned __int128)1 << host_bits;
+	/* All of IPv6, which nobody has, less one address is as good. */
+	unsigned __int128 size =
+		host_bits == 128 ? ~(unsigned __int128)0 : (unsigned __int128)1 << host_bits;
 	unsigned __int128 mask = host_bits == 128 ? 0 : ~(unsigned __int128)0 << host_bits;
 	struct addr first = addr_from_number(addr_number(&prefix->prefix) & mask);
+	struct pool_part *part;
 
-	return add_range(p, &first, count, f);
+	if (host_bits == 0)
+		return add_range(p, &first, 1, f);
+	part = add_part(p, f);
+	if (part == NULL)
+		return -ENOMEM;
+	part->first = first;
+	part->size = size;
+	part->prefix_bits = (uint8_t)(prefix->bits - (addr_is_v4(&first) ? 96 : 0));
+	return 0;
 }
 
 /* "a-b"; -ENOENT when the item does not have that form. */
@@ -60,7 +95,7 @@ static int add_first_last(struct pool *p, const char *item, struct fault *f)
 			"\"%.80s\" does not go from a lower to a higher address of one family",
 			item);
 	unsigned __int128 more = addr_number(&last) - addr_number(&first);
-	return add_range(p, &first, more < COUNT_MAX ? more + 1 : COUNT_MAX, f);
+	return add_range(p, &first, more + 1 ? more + 1 : more, f);
 }
 
 /* "fe80::1%eth0"; -ENOENT when the item does not have that form. */
@@ -85,31 +120,20 @@ static int add_scoped(struct pool *p, const char *item, struct fault *f)
 
 static int add_interface(struct pool *p, const char *name, struct fault *f)
 {
-	struct ifaddrs *list;
-	unsigned before = p->range_count;
-	int error = 0;
+	struct interface *interface;
+	struct pool_part *part;
 
 	if (if_nametoindex(name) == 0)
 		return fault_set(f,
 			"\"%.60s\" is neither an address nor an interface here; " POOL_FORM, name);
-	if (getifaddrs(&list) < 0)
-		return fault_set(f, "\"%s\": %s", name, strerror(errno));
-	for (struct ifaddrs *i = list; i != NULL && error == 0; i = i->ifa_next) {
-		struct addr a;
-		uint16_t port;
-		socklen_t length;
-
-		if (strcmp(i->ifa_name, name) != 0 || i->ifa_addr == NULL)
-			continue;
-		length = i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
-							   : sizeof(struct sockaddr_in6);
-		if (addr_from_sockaddr(i->ifa_addr, length, &a, &port))
-			error = add_range(p, &a, 1, f);
-	}
-	freeifaddrs(list);
-	if (error == 0 && p->range_count == before)
-		return fault_set(f, "interface \"%s\" has no address", name);
-	return error;
+	interface = interface_get(name, f);
+	if (interface == NULL)
+		return -EINVAL;
+	part = add_part(p, f);
+	if (part == NULL)
+		return -ENOMEM;
+	part->interface = interface;
+	return 0;
 }
 
 static int add_item(struct pool *p, const char *item, struct fault *f)
@@ -145,48 +169,110 @@ int pool_parse(const char *list, struct pool *p, struct fault *f)
 		else
 			error = add_item(p, item, f);
 	}
-	if (error == 0 && p->range_count == 0)
+	if (error == 0 && p->part_count == 0)
 		error = fault_set(f, "no address given; " POOL_FORM);
 	return error;
 }
 
 void pool_free(struct pool *p)
 {
-	free(p->ranges);
+	free(p->parts);
 	*p = (struct pool){0};
 }
 
-static bool goes_with(const struct pool_range *r, const struct addr *faddr)
+/* How many of a part's addresses have a number. */
+static uint64_t part_count(const struct pool_part *part, const struct addr *faddr)
 {
-	return addr_is_v4(&r->first) == addr_is_v4(faddr) &&
-	       addr_reach(&r->first) == addr_reach(faddr) &&
-	       (addr_reach(faddr) != ADDR_LINK || r->first.scope == faddr->scope);
+	if (part->interface != NULL)
+		return interface_count(part->interface, faddr);
+	if (!addr_goes_with(&part->first, faddr))
+		return 0;
+	return part->size > COUNT_MAX ? COUNT_MAX : (uint64_t)part->size;
+}
+
+/* False when an interface has lost it meanwhile. */
+static bool part_at(
+	const struct pool_part *part, const struct addr *faddr, uint64_t index, struct addr *out)
+{
+	unsigned __int128 offset = index;
+
+	if (part->interface != NULL)
+		return interface_at(part->interface, faddr, index, out);
+	if (part->size > COUNT_MAX) {
+		unsigned __int128 stride = part->size / COUNT_MAX;
+
+		/* Not the first of each stride: all bits of a drawn address are to be drawn. */
+		offset = index * stride + hash_mix(index) % stride;
+	}
+	*out = addr_from_number(addr_number(&part->first) + offset);
+	out->scope = part->first.scope;
+	return true;
 }
 
 uint64_t pool_count(const struct pool *p, const struct addr *faddr)
 {
 	uint64_t count = 0;
 
-	for (unsigned i = 0; i < p->range_count; i++)
-		if (goes_with(&p->ranges[i], faddr) && count < COUNT_MAX)
-			count += p->ranges[i].count;
+	for (unsigned i = 0; i < p->part_count; i++) {
+		if (p->parts[i].interface != NULL)
+			interface_refresh(p->parts[i].interface);
+		count += part_count(&p->parts[i], faddr);
+		if (count > COUNT_MAX)
+			count = COUNT_MAX;
+	}
 	return count;
 }
 
-struct addr pool_at(const struct pool *p, const struct addr *faddr, uint64_t index)
+bool pool_serves(const struct pool *p, const struct addr *faddr)
 {
-	for (unsigned i = 0; i < p->range_count; i++) {
-		const struct pool_range *r = &p->ranges[i];
+	for (unsigned i = 0; i < p->part_count; i++)
+		if (part_count(&p->parts[i], faddr) != 0)
+			return true;
+	return false;
+}
 
-		if (!goes_with(r, faddr))
-			continue;
-		if (index < r->count) {
-			struct addr a = addr_from_number(addr_number(&r->first) + index);
+bool pool_at(
+	const struct pool *p, const struct addr *faddr, uint64_t index, struct pool_place *place)
+{
+	for (unsigned i = 0; i < p->part_count; i++) {
+		uint64_t count = part_count(&p->parts[i], faddr);
 
-			a.scope = r->first.scope;
-			return a;
+		if (index < count) {
+			*place = (struct pool_place){
+				.part = &p->parts[i], .index = index, .count = count};
+			return part_at(&p->parts[i], faddr, index, &place->addr);
 		}
-		index -= r->count;
+		index -= count;
 	}
-	return *faddr; /* not reached for index < pool_count() */
+	return false;
+}
+
+static uint64_t score_of(const struct addr *a, uint64_t seed)
+{
+	unsigned __int128 number = addr_number(a);
+
+	return hash_mix(seed ^ hash_mix((uint64_t)number + hash_mix((uint64_t)(number >> 64))));
+}
+
+uint64_t pool_favourite(const struct pool *p, const struct addr *faddr, uint64_t seed,
+	bool (*usable)(void *context, const struct addr *a), void *context)
+{
+	uint64_t best = 0, best_score = 0, number = 0;
+
+	for (unsigned i = 0; i < p->part_count; i++) {
+		uint64_t count = part_count(&p->parts[i], faddr);
+
+		for (uint64_t k = 0; k < count; k++, number++) {
+			struct addr a;
+
+			if (!part_at(&p->parts[i], faddr, k, &a))
+				continue;
+			uint64_t score = score_of(&a, seed);
+			if (score > best_score && usable(context, &a)) {
+				best_score = score;
+				best = number;
+			}
+		}
+	}
+	return best;
 }

@@ -1,22 +1,39 @@
 #include "choose/source.h"
 
+#include "base/log.h"
 #include "base/random.h"
+#include "choose/interface.h"
 #include "kernel/route.h"
 
 #include <errno.h>
-
 #include <string.h>
 
 #define ROUTE_SECONDS 1
-#define ASIDE_SECONDS 5
 
 /* A pool too large to be tried through is tried this far. */
 #define WALK_MAX 65536
 
+/* Pools of balance hash up to this size keep their destinations when addresses come and go. */
+#define FAVOURITE_MAX 1024
+
+/* Draws until an address is met that is not set aside. */
+#define DRAWS 16
+
+/*
+ * A part this large is not tried address by address when some cannot be bound: the next is drawn
+ * from all of it, and after so many in a row the whole part counts as missing.
+ */
+#define PART_LARGE  1024
+#define PART_MISSES 64
+
 void source_start(struct source_memory *m, uint64_t turn)
 {
 	random_bytes(&m->key, sizeof m->key);
-	atomic_store_explicit(&m->turn, turn, memory_order_relaxed);
+	atomic_store_explicit(&m->first_turn, turn, memory_order_relaxed);
+	atomic_store_explicit(&m->turn, 0, memory_order_relaxed);
+	for (unsigned i = 0; i < SOURCE_TURNS; i++)
+		atomic_store_explicit(&m->turns[i], 0, memory_order_relaxed);
+	interface_forked();
 }
 
 static uint64_t hash_addr(const struct source_memory *m, const struct addr *a)
@@ -25,6 +42,19 @@ static uint64_t hash_addr(const struct source_memory *m, const struct addr *a)
 
 	memcpy(words, a->bytes, sizeof a->bytes);
 	return hash_words(&m->key, words, 3);
+}
+
+/* Of an address with a destination. */
+static uint64_t hash_pair(
+	const struct source_memory *m, const struct addr *a, const struct addr *to)
+{
+	return hash_mix(hash_addr(m, a)) ^ hash_addr(m, to);
+}
+
+/* Of a part of a pool, as a whole. */
+static uint64_t hash_part(const struct source_memory *m, const struct pool_part *part)
+{
+	return hash_words(&m->key, &(uint64_t){(uint64_t)(uintptr_t)part}, 1);
 }
 
 struct route_copy {
@@ -101,10 +131,109 @@ static bool automatic_source(struct source_memory *m, const struct addr *faddr, 
 	return true;
 }
 
-void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
-	enum balance balance, const struct addr *faddr)
+/* A new number for every call. */
+static uint64_t next_turn(struct source_memory *m)
 {
-	*w = (struct source_walk){.memory = m, .pool = &r->pool, .faddr = *faddr};
+	return atomic_fetch_add_explicit(&m->turn, 1, memory_order_relaxed);
+}
+
+static uint64_t draw(struct source_memory *m, uint64_t count)
+{
+	return hash_mix(m->key.words[0] + next_turn(m)) % count;
+}
+
+/*
+ * The turn of a destination: one more than its last one, or where the process is if it is new or
+ * forgotten. So every destination sees the addresses in turn, and programs that connect once to
+ * each of many spread evenly as well. (One counter for all was not enough: of two destinations met
+ * alternately each would see every second address only.)
+ */
+static uint64_t turn_of(struct source_memory *m, uint64_t destination)
+{
+	_Atomic uint64_t *slot = &m->turns[destination % SOURCE_TURNS];
+	uint64_t tag = destination >> 32 << 32, next;
+	uint64_t old = atomic_load_explicit(slot, memory_order_relaxed);
+
+	do {
+		next = old >> 32 << 32 == tag && old != 0
+			       ? (uint32_t)old
+			       : (uint32_t)(atomic_load_explicit(
+						    &m->first_turn, memory_order_relaxed) +
+					    next_turn(m));
+	} while (!atomic_compare_exchange_weak_explicit(slot, &old, tag | (uint32_t)(next + 1),
+		memory_order_relaxed, memory_order_relaxed));
+	return next;
+}
+
+static bool is_aside(const struct source_walk *w, const struct addr *a)
+{
+	const struct source_memory *m = w->memory;
+
+	return outage_any(&m->outages) &&
+	       (outage_has(&m->outages, hash_addr(m, a)) ||
+		       outage_has(&m->outages, hash_pair(m, a, &w->faddr)));
+}
+
+static bool is_usable(void *walk, const struct addr *a)
+{
+	return !is_aside(walk, a);
+}
+
+/* Whether address number @index is there and not set aside. */
+static bool can_begin(const struct source_walk *w, uint64_t index)
+{
+	struct pool_place place;
+
+	return pool_at(w->pool, &w->faddr, index, &place) && !is_aside(w, &place.addr);
+}
+
+/*
+ * Where to begin. Addresses that are set aside are left out here already: were they left out on the
+ * way, the next ones would have their share as well as their own.
+ */
+static uint64_t begin(struct source_walk *w, uint16_t fport)
+{
+	uint64_t words[] = {0, 0, fport}, index = 0, destination;
+	static const struct hash_key common;
+
+	memcpy(words, w->faddr.bytes, sizeof w->faddr.bytes);
+	switch (w->balance) {
+	case BALANCE_ROTATE:
+		if (w->count <= WALK_MAX) {
+			destination = hash_words(&w->memory->key, words, 3);
+			for (int i = 0; i < DRAWS; i++) {
+				index = turn_of(w->memory, destination) % w->count;
+				if (can_begin(w, index))
+					break;
+			}
+			return index;
+		}
+		/* Of so many no two need ever be the same. */
+		/* fall through */
+	case BALANCE_RANDOM:
+		for (int i = 0; i < DRAWS; i++) {
+			index = draw(w->memory, w->count);
+			if (can_begin(w, index))
+				break;
+		}
+		return index;
+	case BALANCE_HASH:
+		/* Not the process's key: all processes are to agree. */
+		destination = hash_words(&common, words, 2);
+		if (w->count <= FAVOURITE_MAX)
+			return pool_favourite(w->pool, &w->faddr, destination, is_usable, w);
+		return destination % w->count;
+	case BALANCE_PACK:
+		break;
+	}
+	return 0;
+}
+
+void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
+	enum balance balance, const struct addr *faddr, uint16_t fport)
+{
+	*w = (struct source_walk){
+		.memory = m, .pool = &r->pool, .balance = balance, .faddr = *faddr};
 	w->count = pool_count(&r->pool, faddr);
 	w->automatic = w->count == 0;
 	if (w->automatic) {
@@ -112,55 +241,167 @@ void source_walk_start(struct source_walk *w, struct source_memory *m, const str
 		return;
 	}
 	w->left = w->count < WALK_MAX ? w->count : WALK_MAX;
-	switch (balance) {
-	case BALANCE_ROTATE:
-		w->next = atomic_fetch_add_explicit(&m->turn, 1, memory_order_relaxed) % w->count;
-		break;
-	case BALANCE_RANDOM:
-		w->next = hash_mix(m->key.words[0] +
-				   atomic_fetch_add_explicit(&m->turn, 1, memory_order_relaxed)) %
-			  w->count;
-		break;
-	case BALANCE_HASH: {
-		/* Not the process's key: all processes are to agree. */
-		static const struct hash_key common;
-		uint64_t words[2];
+	w->next = w->count == 1 ? 0 : begin(w, fport);
+}
 
-		memcpy(words, faddr->bytes, sizeof words);
-		w->next = hash_words(&common, words, 2) % w->count;
-		break;
-	}
-	case BALANCE_PACK:
-		break;
-	}
+/* Goes on by @steps addresses. */
+static void step(struct source_walk *w, uint64_t steps)
+{
+	w->left -= steps < w->left ? steps : w->left;
+	w->next = (w->next + steps) % w->count;
+}
+
+/* Passes over what is left of a part. */
+static void pass_part(struct source_walk *w)
+{
+	step(w, w->place.count - w->place.index);
 }
 
 bool source_walk_next(struct source_walk *w, struct addr *laddr)
 {
+	struct source_memory *m = w->memory;
+
 	while (w->left > 0) {
-		w->left--;
-		if (w->automatic)
-			return automatic_source(w->memory, &w->faddr, laddr);
-		*laddr = pool_at(w->pool, &w->faddr, w->next);
-		w->next = w->next + 1 == w->count ? 0 : w->next + 1;
-		if (!aside_has(&w->memory->aside, hash_addr(w->memory, laddr)))
+		if (w->automatic) {
+			w->left--;
+			return automatic_source(m, &w->faddr, laddr);
+		}
+		if (!pool_at(w->pool, &w->faddr, w->next, &w->place)) {
+			step(w, 1);
+			continue;
+		}
+		if (w->place.count > PART_LARGE &&
+			outage_has(&m->outages, hash_part(m, w->place.part))) {
+			pass_part(w);
+			continue;
+		}
+		step(w, 1);
+		if (!is_aside(w, &w->place.addr)) {
+			*laddr = w->place.addr;
 			return true;
+		}
 	}
 	return false;
 }
 
-void source_walk_failed(struct source_walk *w, const struct addr *laddr)
+/* "10.0.0.0/24" */
+static void put_prefix(struct text *line, const struct pool_part *part)
 {
+	text_put_addr(line, &part->first);
+	text_put(line, "/");
+	text_put_number(line, part->prefix_bits);
+}
+
+static void tell_missing(const struct source_walk *w, const struct addr *a, bool whole_part)
+{
+	const struct pool_part *part = w->place.part;
+	struct text line;
+
+	text_clear(&line);
+	if (whole_part && part->prefix_bits != 0) {
+		put_prefix(&line, part);
+		text_put(&line, " does not belong to this host");
+	} else {
+		text_put_addr(&line, a);
+		text_put(&line, " is no address of this host");
+	}
+	text_put(&line, ", it is set aside and tried again every 5 s");
+	if (part->interface == NULL && part->prefix_bits != 0) {
+		text_put(&line, "; to have all of the prefix: ip ");
+		text_put(&line, addr_is_v4(a) ? "" : "-6 ");
+		text_put(&line, "route add local ");
+		put_prefix(&line, part);
+		text_put(&line, " dev lo");
+	}
+	log_text(LOG_WARN, &line);
+}
+
+/* Whether the whole part is missing, by what has become of its addresses so far. */
+static bool is_part_missing(struct source_walk *w)
+{
+	struct pool_part *part = w->place.part;
+
+	if (w->place.count <= PART_LARGE)
+		return false;
+	return atomic_fetch_add_explicit(&part->failed, 1, memory_order_relaxed) + 1 >= PART_MISSES;
+}
+
+void source_walk_failed(struct source_walk *w)
+{
+	struct source_memory *m = w->memory;
+	const struct addr *a = &w->place.addr;
+
 	if (!w->automatic) {
-		aside_put(&w->memory->aside, hash_addr(w->memory, laddr), ASIDE_SECONDS);
+		bool whole_part = is_part_missing(w);
+		uint64_t hash = whole_part ? hash_part(m, w->place.part) : hash_addr(m, a);
+
+		outage_put(&m->outages, hash);
+		/* Of a large part single addresses are not worth a line. */
+		if ((whole_part || w->place.count <= PART_LARGE) &&
+			outage_begins(&m->outages, hash))
+			tell_missing(w, a, whole_part);
+		if (w->place.count > PART_LARGE && w->left > 0)
+			w->next = (w->next + draw(m, w->place.count)) % w->count;
 		return;
 	}
 	/* The remembered route is wrong: ask again next time. */
-	struct source_route *r = route_of(w->memory, &w->faddr);
+	struct source_route *r = route_of(m, &w->faddr);
 	struct route_copy copy;
 
 	if (route_read(r, &copy)) {
 		copy.expiry = 0;
 		route_write(r, copy.sequence, &copy);
 	}
+}
+
+void source_walk_unreachable(struct source_walk *w)
+{
+	if (!w->automatic)
+		outage_put(&w->memory->outages, hash_pair(w->memory, &w->place.addr, &w->faddr));
+}
+
+static void tell_unreachable(struct source_walk *w, const struct addr *unreachable, int error)
+{
+	struct text line;
+
+	if (!outage_begins(&w->memory->outages, hash_pair(w->memory, unreachable, &w->faddr)))
+		return;
+	text_clear(&line);
+	text_put_addr(&line, unreachable);
+	text_put(&line, " cannot reach ");
+	text_put_addr(&line, &w->faddr);
+	text_put(&line, " (errno=");
+	text_put_number(&line, (uint64_t)error);
+	text_put(&line, "), it is set aside for it and tried again every 5 s");
+	log_text(LOG_WARN, &line);
+}
+
+void source_walk_worked(struct source_walk *w, const struct addr *unreachable, int error)
+{
+	struct source_memory *m = w->memory;
+	struct pool_place *place = &w->place;
+	struct text line;
+
+	if (w->automatic)
+		return;
+	if (place->count > PART_LARGE)
+		atomic_store_explicit(&place->part->failed, 0, memory_order_relaxed);
+	if (unreachable != NULL)
+		tell_unreachable(w, unreachable, error);
+	if (!outage_any_told(&m->outages))
+		return;
+	text_clear(&line);
+	if (place->count > PART_LARGE && outage_ends(&m->outages, hash_part(m, place->part))) {
+		put_prefix(&line, place->part);
+	} else if (outage_ends(&m->outages, hash_addr(m, &place->addr))) {
+		text_put_addr(&line, &place->addr);
+	} else if (outage_ends(&m->outages, hash_pair(m, &place->addr, &w->faddr))) {
+		text_put_addr(&line, &place->addr);
+		text_put(&line, " for ");
+		text_put_addr(&line, &w->faddr);
+	} else {
+		return;
+	}
+	text_put(&line, " is used again");
+	log_text(LOG_WARN, &line);
 }

@@ -4,16 +4,20 @@
  * From a pool: all of its addresses that go with the destination, beginning where the
  * balance says. Without a pool, or when the pool has none of the destination's family
  * and reach: the one address that routing would choose, asked of the kernel once a
- * second for each destination. Addresses that could not be bound are set aside for
- * some seconds. Lock-free, takes no memory, async-signal-safe.
+ * second for each destination.
+ *
+ * An address that could not be bound is set aside for some seconds, one from which a destination
+ * could not be reached for that destination; the log says so when it begins and when it is over.
+ * Lock-free, takes no memory, async-signal-safe.
  */
 #pragma once
 
-#include "base/aside.h"
 #include "base/hash.h"
+#include "choose/outage.h"
 #include "choose/plan.h"
 
 #define SOURCE_ROUTES 1024 /* destinations remembered */
+#define SOURCE_TURNS  1024 /* the same, for rotate */
 
 /*
  * A remembered route, read and written under a sequence number that is odd while it is
@@ -28,9 +32,11 @@ struct source_route {
 /* One per process. */
 struct source_memory {
 	struct hash_key key;
-	_Atomic uint64_t turn; /* where rotate and random go on */
+	_Atomic uint64_t first_turn;	      /* where in a pool the process began */
+	_Atomic uint64_t turn;		      /* steps of rotate and random so far */
+	_Atomic uint64_t turns[SOURCE_TURNS]; /* of a destination: upper half of its hash, turn */
 	struct source_route routes[SOURCE_ROUTES];
-	struct aside aside; /* addresses that could not be bound */
+	struct outages outages; /* of addresses, of pairs with a destination, of large parts */
 };
 
 /*
@@ -43,14 +49,19 @@ void source_start(struct source_memory *m, uint64_t turn);
 struct source_walk {
 	struct source_memory *memory;
 	const struct pool *pool;
+	enum balance balance;
 	struct addr faddr;
 	uint64_t count, next, left;
+	struct pool_place place; /* of the last step */
 	bool automatic;
 };
 
-/* Begins a walk. O(ranges of the pool), no system call. */
+/*
+ * Begins a walk to @faddr and @fport. O(parts of the pool), with balance hash O(addresses) up to
+ * 1,024 of them; no system call, but once a second for each interface of the pool.
+ */
 void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
-	enum balance balance, const struct addr *faddr);
+	enum balance balance, const struct addr *faddr, uint16_t fport);
 
 /*
  * The next address to try. Returns false when there is none left. Costs a system call
@@ -59,4 +70,13 @@ void source_walk_start(struct source_walk *w, struct source_memory *m, const str
 bool source_walk_next(struct source_walk *w, struct addr *laddr);
 
 /* Tells that the address of the last step could not be bound: it is left out for a while. */
-void source_walk_failed(struct source_walk *w, const struct addr *laddr);
+void source_walk_failed(struct source_walk *w);
+
+/* Tells that the destination cannot be reached from it: it is left out for that one for a while. */
+void source_walk_unreachable(struct source_walk *w);
+
+/*
+ * Tells that it was given to a socket. @unreachable: an address from which the destination, as it
+ * turned out, could not be reached (errno @error), or NULL.
+ */
+void source_walk_worked(struct source_walk *w, const struct addr *unreachable, int error);

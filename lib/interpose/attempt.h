@@ -48,6 +48,8 @@ enum tried {
 	TRIED_DONE,	    /* the call was made; errno is its error, 0 for none */
 	TRIED_NEXT_PORT,    /* somebody has the tuple */
 	TRIED_NEXT_ADDRESS, /* the address cannot be bound */
+	TRIED_UNREACHABLE,  /* the destination is not to be reached from the address; errno says why
+			     */
 	TRIED_GIVE_UP,	    /* nothing will help: let the kernel do it */
 	TRIED_NO_LATE,	    /* this kernel has no late bind */
 	TRIED_FULL,	    /* the address has no tuple left */
@@ -120,7 +122,7 @@ void tuple_keep_for_stranger(struct attempt *a);
 /* Gives the claim back, whether it is in the book already or not. */
 void tuple_give_back(struct attempt *a);
 
-/* Counts and logs a call that was made, and ends with its @error. */
+/* Counts and logs a call that was made, and ends with its @error; or has the next address tried. */
 enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way);
 
 /* Gives a UDP socket the tuple of the claim of @a, in this stage. */

@@ -120,7 +120,7 @@ static bool resolve_any(struct attempt *a)
 {
 	if (!addr_is_any(&a->faddr))
 		return true;
-	if (a->address_given || pool_count(&a->rule->pool, &a->faddr) != 0)
+	if (a->address_given || pool_serves(&a->rule->pool, &a->faddr))
 		return false;
 	addr_loopback(&a->faddr);
 	return true;
@@ -135,7 +135,7 @@ static bool is_special(struct attempt *a)
 	a->device = sock_device(a->fd);
 	if (a->protocol == IPPROTO_UDP)
 		return a->device != 0 || sock_reuses_port(a->fd) || sock_is_marked(a->fd);
-	return !a->address_given && pool_count(&a->rule->pool, &a->faddr) == 0 &&
+	return !a->address_given && !pool_serves(&a->rule->pool, &a->faddr) &&
 	       (a->device != 0 || sock_is_marked(a->fd));
 }
 

@@ -9,6 +9,7 @@
 #include "interpose/attempt.h"
 
 #include "kernel/diag.h"
+#include "kernel/route.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
@@ -160,8 +161,28 @@ static void check_port(struct attempt *a)
 	plan_set_ports(&library.plan);
 }
 
+/*
+ * Whether the call failed for want of a route from this address of the pool, so that another one
+ * may do. A destination that does not answer (a router says so, or nobody does) is not such a case,
+ * though the error may be the same: the kernel is asked.
+ */
+static bool cannot_reach(const struct attempt *a, int error, enum tuplebind_counter way)
+{
+	bool may_be =
+		error == ENETUNREACH || error == EHOSTUNREACH || error == EACCES || error == EINVAL;
+
+	/* After an explicit bind the address cannot be changed. */
+	return may_be && way == TUPLEBIND_LATE && !a->address_given &&
+	       pool_serves(&a->rule->pool, &a->faddr) && route_check(&a->laddr, &a->faddr) < 0;
+}
+
 enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way)
 {
+	if (cannot_reach(a, error, way)) {
+		a->prepared = false;
+		errno = error;
+		return TRIED_UNREACHABLE;
+	}
 	table_count(&library.table, TUPLEBIND_BOUND);
 	table_count(&library.table, way);
 	attempt_say(LOG_DEBUG, "connected", a, error);

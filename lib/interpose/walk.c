@@ -16,6 +16,9 @@
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
 
+/* From so many addresses of a pool one destination is tried to be reached. */
+#define UNREACHABLE_MOST 64
+
 /* The kernel's own try. */
 static int leave_to_kernel(struct attempt *a)
 {
@@ -78,24 +81,24 @@ static bool next_address(struct attempt *a, struct source_walk *walk, bool first
 static void start_walk(const struct attempt *a, struct source_walk *walk)
 {
 	if (!a->address_given)
-		source_walk_start(walk, &library.sources, a->rule, library.plan.balance, &a->faddr);
+		source_walk_start(
+			walk, &library.sources, a->rule, library.plan.balance, &a->faddr, a->fport);
 }
 
-static void say_set_aside(const struct attempt *a)
+static void note_worked(struct source_walk *walk, const struct addr *unreachable, int error)
 {
-	static struct log_once said;
+	int saved = errno;
 
-	if (log_due(&said, LOG_WARN))
-		attempt_say(LOG_WARN,
-			"an address is not this host's, set aside for some seconds (said once a "
-			"minute)",
-			a, EADDRNOTAVAIL);
+	source_walk_worked(walk, unreachable, error);
+	errno = saved;
 }
 
 static struct walked walk_addresses(struct attempt *a)
 {
 	struct source_walk walk;
 	struct walked walked = {.done = false};
+	struct addr unreachable;
+	int unreachable_error = 0, misses = 0;
 
 	start_walk(a, &walk);
 	for (bool first = true; next_address(a, &walk, first); first = false) {
@@ -108,6 +111,8 @@ static struct walked walk_addresses(struct attempt *a)
 		switch (tried) {
 		case TRIED_DONE:
 			walked.done = true;
+			if (!a->address_given)
+				note_worked(&walk, misses ? &unreachable : NULL, unreachable_error);
 			return walked;
 		case TRIED_FULL:
 			walked.full = true;
@@ -117,8 +122,20 @@ static struct walked walk_addresses(struct attempt *a)
 			break;
 		case TRIED_NEXT_ADDRESS:
 			if (!a->address_given)
-				source_walk_failed(&walk, &a->laddr);
-			say_set_aside(a);
+				source_walk_failed(&walk);
+			break;
+		case TRIED_UNREACHABLE:
+			if (misses++ == 0) {
+				unreachable = a->laddr;
+				unreachable_error = errno;
+			}
+			source_walk_unreachable(&walk);
+			/* Then it is not the addresses. */
+			walked.done = misses == UNREACHABLE_MOST;
+			if (walked.done) {
+				errno = unreachable_error;
+				return walked;
+			}
 			break;
 		default:
 			walked.give_up = true;

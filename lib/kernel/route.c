@@ -12,9 +12,19 @@
 struct request {
 	struct nlmsghdr head;
 	struct rtmsg body;
-	struct rtattr to_head;
-	uint8_t to[16];
+	char attributes[2 * RTA_SPACE(16)];
 };
+
+static void put_attribute(struct request *r, uint16_t type, const struct addr *a)
+{
+	size_t length = r->body.rtm_family == AF_INET ? 4 : 16;
+	struct rtattr *attribute = (struct rtattr *)((char *)r + r->head.nlmsg_len);
+
+	attribute->rta_type = type;
+	attribute->rta_len = (uint16_t)RTA_LENGTH(length);
+	memcpy(RTA_DATA(attribute), a->bytes + sizeof a->bytes - length, length);
+	r->head.nlmsg_len += (uint32_t)RTA_SPACE(length);
+}
 
 static void put_bytes(struct addr *a, const struct rtattr *attribute, size_t length)
 {
@@ -22,7 +32,7 @@ static void put_bytes(struct addr *a, const struct rtattr *attribute, size_t len
 		memcpy(a->bytes + sizeof a->bytes - length, RTA_DATA(attribute), length);
 }
 
-/* The source address of a RTM_NEWROUTE message of @got bytes. */
+/* Takes the source address (unless @laddr is NULL) out of a RTM_NEWROUTE message of @got bytes. */
 static int read_reply(const struct nlmsghdr *head, unsigned got, int family, struct addr *laddr)
 {
 	size_t length = family == AF_INET ? 4 : 16;
@@ -34,6 +44,8 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
 		return ((const struct nlmsgerr *)NLMSG_DATA(head))->error;
 	if (head->nlmsg_type != RTM_NEWROUTE)
 		return -EPROTO;
+	if (laddr == NULL)
+		return 0;
 	memset(laddr, 0, sizeof *laddr);
 	if (family == AF_INET)
 		*laddr = addr_from_number((unsigned __int128)0xffff << 32);
@@ -50,16 +62,22 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
 	return addr_is_any(laddr) ? -ENETUNREACH : 0;
 }
 
-/* Asks by rtnetlink(7), which needs no port. -EAFNOSUPPORT and its like where that is forbidden. */
-static int ask_netlink(const struct addr *faddr, int family, struct addr *laddr)
+/*
+ * Asks by rtnetlink(7), which needs no port, for the route to @faddr, from @from unless NULL.
+ * -EAFNOSUPPORT and its like where that is forbidden. *laddr becomes the source address, unless
+ * NULL.
+ */
+static int ask_netlink(const struct addr *faddr, const struct addr *from, struct addr *laddr)
 {
-	size_t length = family == AF_INET ? 4 : 16;
+	int family = addr_is_v4(faddr) ? AF_INET : AF_INET6;
+	uint8_t bits = family == AF_INET ? 32 : 128;
 	struct request request = {
-		.head = {.nlmsg_len = (uint32_t)(offsetof(struct request, to) + length),
+		.head = {.nlmsg_len = offsetof(struct request, attributes),
 			.nlmsg_type = RTM_GETROUTE,
 			.nlmsg_flags = NLM_F_REQUEST},
-		.body = {.rtm_family = (uint8_t)family, .rtm_dst_len = (uint8_t)(length * 8)},
-		.to_head = {.rta_len = (uint16_t)RTA_LENGTH(length), .rta_type = RTA_DST},
+		.body = {.rtm_family = (uint8_t)family,
+			.rtm_dst_len = bits,
+			.rtm_src_len = from != NULL ? bits : 0},
 	};
 	union {
 		struct nlmsghdr head;
@@ -69,7 +87,9 @@ static int ask_netlink(const struct addr *faddr, int family, struct addr *laddr)
 
 	if (fd < 0)
 		return -errno;
-	memcpy(request.to, faddr->bytes + sizeof faddr->bytes - length, length);
+	put_attribute(&request, RTA_DST, faddr);
+	if (from != NULL)
+		put_attribute(&request, RTA_SRC, from);
 	long got = syscall(SYS_sendto, fd, &request, request.head.nlmsg_len, 0, NULL, 0);
 	/* The kernel answers within sendto(). */
 	if (got >= 0)
@@ -99,15 +119,9 @@ static int ask_socket(const struct addr *faddr, int family, struct addr *laddr)
 	return error;
 }
 
-int route_source(const struct addr *faddr, struct addr *laddr)
+/* Whether @error says that rtnetlink cannot be had, rather than that there is no route. */
+static bool is_no_answer(int error)
 {
-	int family = addr_is_v4(faddr) ? AF_INET : AF_INET6;
-	int error = -EAFNOSUPPORT;
-
-	/* A link-local destination is on the link of its scope, which only a socket tells shortly.
-	 */
-	if (faddr->scope == 0)
-		error = ask_netlink(faddr, family, laddr);
 	switch (error) {
 	case -EAFNOSUPPORT: /* no netlink here, or forbidden by a sandbox */
 	case -EPROTONOSUPPORT:
@@ -115,8 +129,36 @@ int route_source(const struct addr *faddr, struct addr *laddr)
 	case -EPERM:
 	case -EPROTO:
 	case -EAGAIN:
-		return ask_socket(faddr, family, laddr);
+		return true;
 	default:
+		return false;
+	}
+}
+
+int route_source(const struct addr *faddr, struct addr *laddr)
+{
+	int error = -EAFNOSUPPORT;
+
+	/* A link-local destination is on the link of its scope, which only a socket tells shortly.
+	 */
+	if (faddr->scope == 0)
+		error = ask_netlink(faddr, NULL, laddr);
+	return is_no_answer(error)
+		       ? ask_socket(faddr, addr_is_v4(faddr) ? AF_INET : AF_INET6, laddr)
+		       : error;
+}
+
+int route_check(const struct addr *laddr, const struct addr *faddr)
+{
+	int error = faddr->scope == 0 ? ask_netlink(faddr, laddr, NULL) : 0;
+
+	switch (error) {
+	case -ENETUNREACH:
+	case -EHOSTUNREACH:
+	case -EACCES: /* a route of type prohibit */
+	case -EINVAL: /* of type blackhole */
 		return error;
+	default:
+		return 0;
 	}
 }

@@ -1,5 +1,5 @@
 /*
- * Which local address the kernel's routing would choose.
+ * Which local address the kernel's routing would choose, and whether one can be used.
  */
 #pragma once
 
@@ -13,3 +13,9 @@
  * cancellation point.
  */
 int route_source(const struct addr *faddr, struct addr *laddr);
+
+/*
+ * Asks by rtnetlink whether there is a route from @laddr to @faddr. Returns 0, or -errno as a
+ * connect() between them would fail; 0 as well where it cannot be asked. Four system calls.
+ */
+int route_check(const struct addr *laddr, const struct addr *faddr);

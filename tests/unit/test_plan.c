@@ -50,6 +50,7 @@ static const char *first_address(const char *address, uint16_t port)
 {
 	static char text[ADDR_TEXT_MAX];
 	const struct rule *r = rule_for(address, port);
+	struct pool_place place;
 	struct addr a;
 
 	if (r->skip)
@@ -57,8 +58,8 @@ static const char *first_address(const char *address, uint16_t port)
 	addr_parse(address, &a);
 	if (pool_count(&r->pool, &a) == 0)
 		return "auto";
-	a = pool_at(&r->pool, &a, 0);
-	addr_format(&a, text);
+	cr_assert(pool_at(&r->pool, &a, 0, &place));
+	addr_format(&place.addr, text);
 	return text;
 }
 
@@ -273,11 +274,11 @@ Test(plan, bad_rules_are_placed)
 	static const struct {
 		const char *rules, *place;
 	} bad[] = {
-		{"x", "rule 1, character 1: "},
-		{"10.0.0.9=skip; 10.0.0.8=skip ;  10.0.0.256=skip", "rule 3, character 33: "},
-		{"10.0.0.9=skip;;10.0.0.8 = 10.0.0.2,nosuch9", "rule 2, character 27: "},
-		{"10.0.0.9=10.0.0.2 @ 20-30,x", "rule 1, character 21: "},
-		{"10.0.0.9=10.0.0.2@auto/8:9", "rule 1, character 19: "},
+		{"x", "rule 1, character 1, in "},
+		{"10.0.0.9=skip; 10.0.0.8=skip ;  10.0.0.256=skip", "rule 3, character 33, in "},
+		{"10.0.0.9=skip;;10.0.0.8 = 10.0.0.2,nosuch9", "rule 2, character 27, in "},
+		{"10.0.0.9=10.0.0.2 @ 20-30,x", "rule 1, character 21, in "},
+		{"10.0.0.9=10.0.0.2@auto/8:9", "rule 1, character 19, in "},
 	};
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -299,7 +300,7 @@ Test(plan, long_rules)
 	addr_parse("192.0.2.7", &to);
 	cr_expect_eq(pool_count(&rule_for("192.0.2.7", 80)->pool, &to), 2001);
 	memset(rules, '1', sizeof rules - 1);
-	expect_bad("TUPLEBIND_RULES", "character 1: ");
+	expect_bad("TUPLEBIND_RULES", "character 1, in ");
 	config.rules = NULL;
 	config.skip = rules;
 	expect_bad("TUPLEBIND_SKIP", "too long");
