@@ -14,8 +14,11 @@
 	"accepted: auto, or addresses, ranges (10.0.0.5-10.0.0.54), prefixes (10.0.0.0/28) and "   \
 	"interface names, separated by commas"
 
-/* A prefix may have more addresses than can be counted; this many are enough. */
-#define COUNT_MAX (UINT64_C(1) << 62)
+/*
+ * Of a part with more addresses this many have a number: more than will ever be used, and few
+ * enough that those of all the parts a variable can hold (128 KB) can be counted.
+ */
+#define COUNT_MAX (UINT64_C(1) << 44)
 
 static struct pool_part *add_part(struct pool *p, struct fault *f)
 {
@@ -217,8 +220,6 @@ uint64_t pool_count(const struct pool *p, const struct addr *faddr)
 		if (p->parts[i].interface != NULL)
 			interface_refresh(p->parts[i].interface);
 		count += part_count(&p->parts[i], faddr);
-		if (count > COUNT_MAX)
-			count = COUNT_MAX;
 	}
 	return count;
 }

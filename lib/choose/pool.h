@@ -20,7 +20,9 @@ struct pool_part {
 	unsigned __int128 size;	     /* of a range */
 	uint8_t prefix_bits;	     /* as it was written; 0: not as a prefix */
 	struct interface *interface; /* NULL: a range */
-	_Atomic uint32_t failed;     /* addresses in a row that could not be bound, for source.c */
+	/* For source.c: */
+	_Atomic uint64_t local_until; /* second; so long all of it is known to be this host's */
+	_Atomic uint32_t failed;      /* addresses in a row that could not be bound */
 };
 
 struct pool {
@@ -38,8 +40,8 @@ int pool_parse(const char *list, struct pool *p, struct fault *f);
 void pool_free(struct pool *p);
 
 /*
- * How many addresses go with destination @faddr, at most 2^62. Looks at the interfaces anew if
- * that is due. O(parts).
+ * How many addresses go with destination @faddr, of each part at most 2^44. Looks at the interfaces
+ * anew if that is due. O(parts).
  */
 uint64_t pool_count(const struct pool *p, const struct addr *faddr);
 

@@ -244,17 +244,44 @@ void source_walk_start(struct source_walk *w, struct source_memory *m, const str
 	w->next = w->count == 1 ? 0 : begin(w, fport);
 }
 
-/* Goes on by @steps addresses. */
-static void step(struct source_walk *w, uint64_t steps)
+/* Goes on to the next address of the pool. */
+static void step(struct source_walk *w)
 {
-	w->left -= steps < w->left ? steps : w->left;
-	w->next = (w->next + steps) % w->count;
+	w->left--;
+	w->next = w->next + 1 == w->count ? 0 : w->next + 1;
 }
 
-/* Passes over what is left of a part. */
-static void pass_part(struct source_walk *w)
+/* Passes over what is left of a part; false when all parts have been passed over. */
+static bool pass_part(struct source_walk *w)
 {
-	step(w, w->place.count - w->place.index);
+	w->next = (w->next + w->place.count - w->place.index) % w->count;
+	return w->passed++ < w->pool->part_count;
+}
+
+/*
+ * bind() to an IPv6 address asks for one of an interface; that a route makes all of a prefix this
+ * host's (AnyIP) counts for IPv4 only. With IPV6_FREEBIND nothing is asked, so it is asked here:
+ * whether the address is this host's by its routes, for all of the prefix once a second if one
+ * route covers it. False when it is not; a socket bound to it would wait for an answer in vain.
+ */
+static bool may_bind(struct source_walk *w)
+{
+	struct pool_part *part = w->place.part;
+	uint64_t now = aside_now();
+	unsigned bits;
+
+	w->freebind = false;
+	if (part->prefix_bits == 0 || addr_is_v4(&w->place.addr))
+		return true;
+	if (atomic_load_explicit(&part->local_until, memory_order_relaxed) <= now) {
+		if (!route_is_local(&w->place.addr, &bits))
+			return false;
+		if (bits <= part->prefix_bits)
+			atomic_store_explicit(
+				&part->local_until, now + ROUTE_SECONDS, memory_order_relaxed);
+	}
+	w->freebind = true;
+	return true;
 }
 
 bool source_walk_next(struct source_walk *w, struct addr *laddr)
@@ -267,29 +294,38 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr)
 			return automatic_source(m, &w->faddr, laddr);
 		}
 		if (!pool_at(w->pool, &w->faddr, w->next, &w->place)) {
-			step(w, 1);
+			step(w);
 			continue;
 		}
 		if (w->place.count > PART_LARGE &&
 			outage_has(&m->outages, hash_part(m, w->place.part))) {
-			pass_part(w);
+			if (!pass_part(w))
+				return false;
 			continue;
 		}
-		step(w, 1);
-		if (!is_aside(w, &w->place.addr)) {
+		step(w);
+		if (is_aside(w, &w->place.addr))
+			continue;
+		if (may_bind(w)) {
 			*laddr = w->place.addr;
 			return true;
 		}
+		source_walk_failed(w);
 	}
 	return false;
 }
 
-/* "10.0.0.0/24" */
-static void put_prefix(struct text *line, const struct pool_part *part)
+/* "10.0.0.0/24", "eth0", "10.0.0.5 and on" */
+static void put_part(struct text *line, const struct pool_part *part)
 {
+	if (part->interface != NULL) {
+		text_put(line, interface_name(part->interface));
+		return;
+	}
 	text_put_addr(line, &part->first);
-	text_put(line, "/");
-	text_put_number(line, part->prefix_bits);
+	text_put(line, part->prefix_bits != 0 ? "/" : " and on");
+	if (part->prefix_bits != 0)
+		text_put_number(line, part->prefix_bits);
 }
 
 static void tell_missing(const struct source_walk *w, const struct addr *a, bool whole_part)
@@ -298,19 +334,19 @@ static void tell_missing(const struct source_walk *w, const struct addr *a, bool
 	struct text line;
 
 	text_clear(&line);
-	if (whole_part && part->prefix_bits != 0) {
-		put_prefix(&line, part);
-		text_put(&line, " does not belong to this host");
+	if (whole_part) {
+		put_part(&line, part);
+		text_put(&line, ": hardly any of its addresses is this host's");
 	} else {
 		text_put_addr(&line, a);
 		text_put(&line, " is no address of this host");
 	}
-	text_put(&line, ", it is set aside and tried again every 5 s");
-	if (part->interface == NULL && part->prefix_bits != 0) {
+	text_put(&line, ", set aside and tried again every 5 s");
+	if (part->prefix_bits != 0) {
 		text_put(&line, "; to have all of the prefix: ip ");
 		text_put(&line, addr_is_v4(a) ? "" : "-6 ");
 		text_put(&line, "route add local ");
-		put_prefix(&line, part);
+		put_part(&line, part);
 		text_put(&line, " dev lo");
 	}
 	log_text(LOG_WARN, &line);
@@ -360,23 +396,23 @@ void source_walk_unreachable(struct source_walk *w)
 		outage_put(&w->memory->outages, hash_pair(w->memory, &w->place.addr, &w->faddr));
 }
 
-static void tell_unreachable(struct source_walk *w, const struct addr *unreachable, int error)
+void source_walk_tell_unreachable(struct source_walk *w, const struct addr *laddr, int error)
 {
 	struct text line;
 
-	if (!outage_begins(&w->memory->outages, hash_pair(w->memory, unreachable, &w->faddr)))
+	if (!outage_begins(&w->memory->outages, hash_pair(w->memory, laddr, &w->faddr)))
 		return;
 	text_clear(&line);
-	text_put_addr(&line, unreachable);
+	text_put_addr(&line, laddr);
 	text_put(&line, " cannot reach ");
 	text_put_addr(&line, &w->faddr);
 	text_put(&line, " (errno=");
 	text_put_number(&line, (uint64_t)error);
-	text_put(&line, "), it is set aside for it and tried again every 5 s");
+	text_put(&line, "), set aside for it and tried again every 5 s");
 	log_text(LOG_WARN, &line);
 }
 
-void source_walk_worked(struct source_walk *w, const struct addr *unreachable, int error)
+void source_walk_worked(struct source_walk *w)
 {
 	struct source_memory *m = w->memory;
 	struct pool_place *place = &w->place;
@@ -386,13 +422,11 @@ void source_walk_worked(struct source_walk *w, const struct addr *unreachable, i
 		return;
 	if (place->count > PART_LARGE)
 		atomic_store_explicit(&place->part->failed, 0, memory_order_relaxed);
-	if (unreachable != NULL)
-		tell_unreachable(w, unreachable, error);
 	if (!outage_any_told(&m->outages))
 		return;
 	text_clear(&line);
 	if (place->count > PART_LARGE && outage_ends(&m->outages, hash_part(m, place->part))) {
-		put_prefix(&line, place->part);
+		put_part(&line, place->part);
 	} else if (outage_ends(&m->outages, hash_addr(m, &place->addr))) {
 		text_put_addr(&line, &place->addr);
 	} else if (outage_ends(&m->outages, hash_pair(m, &place->addr, &w->faddr))) {

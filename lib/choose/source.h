@@ -52,7 +52,9 @@ struct source_walk {
 	enum balance balance;
 	struct addr faddr;
 	uint64_t count, next, left;
+	unsigned passed;	 /* parts that were passed over as a whole */
 	struct pool_place place; /* of the last step */
+	bool freebind;		 /* its address is on no interface, but known to be this host's */
 	bool automatic;
 };
 
@@ -75,8 +77,8 @@ void source_walk_failed(struct source_walk *w);
 /* Tells that the destination cannot be reached from it: it is left out for that one for a while. */
 void source_walk_unreachable(struct source_walk *w);
 
-/*
- * Tells that it was given to a socket. @unreachable: an address from which the destination, as it
- * turned out, could not be reached (errno @error), or NULL.
- */
-void source_walk_worked(struct source_walk *w, const struct addr *unreachable, int error);
+/* Tells the log, once, of an address that was told unreachable with errno @error. */
+void source_walk_tell_unreachable(struct source_walk *w, const struct addr *laddr, int error);
+
+/* Tells that the address of the last step was given to a socket. */
+void source_walk_worked(struct source_walk *w);

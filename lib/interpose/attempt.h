@@ -32,6 +32,7 @@ struct attempt {
 	const struct rule *rule;
 	bool address_given; /* the program bound an address, without a port */
 	struct addr laddr;
+	bool freebind;	 /* IPV6_FREEBIND is needed to bind it */
 	uint32_t device; /* index of the interface that the program bound it to, else 0 */
 	struct record *record;
 	bool prepared; /* the socket has the options of late bind */
@@ -40,7 +41,8 @@ struct attempt {
 	struct tuplebind_flight *flight;
 	claim claim;
 	uint16_t lport;
-	unsigned strays; /* claims left standing for strangers */
+	bool unreachable; /* the call failed for want of a route from this address */
+	unsigned strays;  /* claims left standing for strangers */
 };
 
 /* What came of trying one tuple, or all tuples of an address. */
@@ -112,6 +114,9 @@ int tuple_call_with_claim(struct attempt *a);
 
 /* Options of late bind once per socket, the address once per address, the port each time. */
 int tuple_prepare_late(struct attempt *a, bool new_address);
+
+/* bind() to the address of @a and @port, 0: none yet. 0 or -errno. */
+int tuple_bind(struct attempt *a, uint16_t port);
 
 /* What to do after bind() or an option has failed with @error; takes care of the claim. */
 enum tried tuple_bind_failed(struct attempt *a, int error);

@@ -26,12 +26,13 @@
 #define BOOK_DESCRIPTORS (1u << 20)
 
 enum record_flag {
-	RECORD_SHARED = 1,   /* maybe shared, whatever the forks say */
-	RECORD_EXPLICIT = 2, /* we bound a port to the socket, and it cannot be unbound */
-	RECORD_ADDRESS = 4,  /* the program bound an address to it */
-	RECORD_TOUCHED = 8,  /* options and address of the socket are ours */
-	RECORD_PUT_OFF = 16, /* the program's bind() without a port was put off (bind.c) */
-	RECORD_REUSE = 32,   /* UDP: the program had set SO_REUSEADDR itself */
+	RECORD_SHARED = 1,    /* maybe shared, whatever the forks say */
+	RECORD_EXPLICIT = 2,  /* we bound a port to the socket, and it cannot be unbound */
+	RECORD_ADDRESS = 4,   /* the program bound an address to it */
+	RECORD_TOUCHED = 8,   /* options and address of the socket are ours */
+	RECORD_PUT_OFF = 16,  /* the program's bind() without a port was put off (bind.c) */
+	RECORD_REUSE = 32,    /* UDP: the program had set SO_REUSEADDR itself */
+	RECORD_FREEBIND = 64, /* IPV6_FREEBIND is on, and was not the program's */
 };
 
 struct record {

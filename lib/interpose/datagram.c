@@ -152,12 +152,12 @@ static enum tried try_late(struct attempt *a, bool new_address)
 static int bind_port(struct attempt *a, bool *shared)
 {
 	sock_reuse_address(a->fd, false);
-	int error = sock_bind(a->fd, a->family, &a->laddr, a->lport);
+	int error = tuple_bind(a, a->lport);
 	*shared = error == -EADDRINUSE;
 	if (!*shared || datagram_taken(a))
 		return error;
 	sock_reuse_address(a->fd, true);
-	return sock_bind(a->fd, a->family, &a->laddr, a->lport);
+	return tuple_bind(a, a->lport);
 }
 
 /* Explicit bind: a socket once bound so cannot be moved to another port. */

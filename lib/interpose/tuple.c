@@ -131,12 +131,14 @@ void tuple_restore(struct record *r, int fd)
 	if (r == NULL || !book_has_flag(r, RECORD_TOUCHED))
 		return;
 	sock_narrow_ports(fd, 0, 0);
+	if (book_has_flag(r, RECORD_FREEBIND))
+		sock_freebind(fd, false);
 	/* Explicit bind has left no address, and bind() would not do without a port. */
 	if (!book_has_flag(r, RECORD_ADDRESS) && sock_asks_no_port(fd) == 1)
 		sock_bind_any(fd, sock_kind_family(r->kind));
 	if (sock_kind_protocol(r->kind) == IPPROTO_UDP)
 		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
-	book_clear_flags(r, RECORD_TOUCHED);
+	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND);
 }
 
 /*
@@ -166,19 +168,20 @@ static void check_port(struct attempt *a)
  * may do. A destination that does not answer (a router says so, or nobody does) is not such a case,
  * though the error may be the same: the kernel is asked.
  */
-static bool cannot_reach(const struct attempt *a, int error, enum tuplebind_counter way)
+static bool cannot_reach(const struct attempt *a, int error)
 {
 	bool may_be =
 		error == ENETUNREACH || error == EHOSTUNREACH || error == EACCES || error == EINVAL;
 
-	/* After an explicit bind the address cannot be changed. */
-	return may_be && way == TUPLEBIND_LATE && !a->address_given &&
-	       pool_serves(&a->rule->pool, &a->faddr) && route_check(&a->laddr, &a->faddr) < 0;
+	return may_be && !a->address_given && pool_serves(&a->rule->pool, &a->faddr) &&
+	       route_check(&a->laddr, &a->faddr) < 0;
 }
 
 enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way)
 {
-	if (cannot_reach(a, error, way)) {
+	a->unreachable = cannot_reach(a, error);
+	/* After an explicit bind the address cannot be changed: the program is told. */
+	if (a->unreachable && way == TUPLEBIND_LATE) {
 		a->prepared = false;
 		errno = error;
 		return TRIED_UNREACHABLE;
@@ -203,6 +206,21 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 			check_port(a);
 	}
 	return tuple_done(a, error, way);
+}
+
+int tuple_bind(struct attempt *a, uint16_t port)
+{
+	bool on = book_has_flag(a->record, RECORD_FREEBIND);
+
+	/* The program's own choice stays. */
+	if (a->freebind && !on && !sock_binds_freely(a->fd)) {
+		sock_freebind(a->fd, true);
+		book_set_flag(a->record, RECORD_FREEBIND);
+	} else if (!a->freebind && on) {
+		sock_freebind(a->fd, false);
+		book_clear_flags(a->record, RECORD_FREEBIND);
+	}
+	return sock_bind(a->fd, a->family, &a->laddr, port);
 }
 
 enum tried tuple_bind_failed(struct attempt *a, int error)
@@ -237,7 +255,7 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 	book_set_flag(a->record, RECORD_TOUCHED);
 	int error = sock_reuse_address(a->fd, true);
 	if (error == 0)
-		error = sock_bind(a->fd, a->family, &a->laddr, a->lport);
+		error = tuple_bind(a, a->lport);
 	if (error < 0)
 		return tuple_bind_failed(a, error);
 	book_set_flag(a->record, RECORD_EXPLICIT);
@@ -285,7 +303,7 @@ int tuple_prepare_late(struct attempt *a, bool new_address)
 	if (error == 0)
 		error = sock_narrow_ports(a->fd, a->lport, a->lport);
 	if (error == 0 && new_address && !a->address_given)
-		error = sock_bind(a->fd, a->family, &a->laddr, 0);
+		error = tuple_bind(a, 0);
 	return error;
 }
 

@@ -16,9 +16,6 @@
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
 
-/* From so many addresses of a pool one destination is tried to be reached. */
-#define UNREACHABLE_MOST 64
-
 /* The kernel's own try. */
 static int leave_to_kernel(struct attempt *a)
 {
@@ -75,7 +72,11 @@ struct walked {
  */
 static bool next_address(struct attempt *a, struct source_walk *walk, bool first)
 {
-	return a->address_given ? first : source_walk_next(walk, &a->laddr);
+	if (a->address_given)
+		return first;
+	bool more = source_walk_next(walk, &a->laddr);
+	a->freebind = walk->freebind;
+	return more;
 }
 
 static void start_walk(const struct attempt *a, struct source_walk *walk)
@@ -85,34 +86,64 @@ static void start_walk(const struct attempt *a, struct source_walk *walk)
 			walk, &library.sources, a->rule, library.plan.balance, &a->faddr, a->fport);
 }
 
-static void note_worked(struct source_walk *walk, const struct addr *unreachable, int error)
-{
-	int saved = errno;
+/* Addresses from which the destination could not be reached, of one walk. */
+struct misses {
+	unsigned count;
+	struct addr first;
+	int error; /* of the first */
+};
 
-	source_walk_worked(walk, unreachable, error);
-	errno = saved;
+/* After so many it is the destination, not the addresses. */
+#define MISSES_MOST 64
+
+static void note_miss(struct misses *m, const struct attempt *a, struct source_walk *walk)
+{
+	int error = errno;
+
+	if (m->count++ == 0) {
+		m->first = a->laddr;
+		m->error = error;
+	}
+	source_walk_unreachable(walk);
+	errno = error;
+}
+
+/*
+ * The log tells of a miss when another address has proved that the destination can be reached, or
+ * when the program is told.
+ */
+static void note_done(const struct misses *m, const struct attempt *a, struct source_walk *walk)
+{
+	int error = errno;
+
+	if (m->count != 0)
+		source_walk_tell_unreachable(walk, &m->first, m->error);
+	if (!a->unreachable)
+		source_walk_worked(walk);
+	errno = error;
 }
 
 static struct walked walk_addresses(struct attempt *a)
 {
 	struct source_walk walk;
 	struct walked walked = {.done = false};
-	struct addr unreachable;
-	int unreachable_error = 0, misses = 0;
+	struct misses misses = {.count = 0};
 
 	start_walk(a, &walk);
 	for (bool first = true; next_address(a, &walk, first); first = false) {
+		a->unreachable = false;
 		int tried = tuple_try_address(a);
-
 		if (tried == TRIED_NO_LATE) {
 			no_late_bind();
 			tried = tuple_try_address(a);
 		}
+		if (a->unreachable)
+			note_miss(&misses, a, &walk);
 		switch (tried) {
 		case TRIED_DONE:
 			walked.done = true;
 			if (!a->address_given)
-				note_worked(&walk, misses ? &unreachable : NULL, unreachable_error);
+				note_done(&misses, a, &walk);
 			return walked;
 		case TRIED_FULL:
 			walked.full = true;
@@ -125,15 +156,9 @@ static struct walked walk_addresses(struct attempt *a)
 				source_walk_failed(&walk);
 			break;
 		case TRIED_UNREACHABLE:
-			if (misses++ == 0) {
-				unreachable = a->laddr;
-				unreachable_error = errno;
-			}
-			source_walk_unreachable(&walk);
-			/* Then it is not the addresses. */
-			walked.done = misses == UNREACHABLE_MOST;
+			walked.done = misses.count == MISSES_MOST;
 			if (walked.done) {
-				errno = unreachable_error;
+				errno = misses.error;
 				return walked;
 			}
 			break;

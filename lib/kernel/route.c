@@ -32,9 +32,15 @@ static void put_bytes(struct addr *a, const struct rtattr *attribute, size_t len
 		memcpy(a->bytes + sizeof a->bytes - length, RTA_DATA(attribute), length);
 }
 
-/* Takes the source address (unless @laddr is NULL) out of a RTM_NEWROUTE message of @got bytes. */
-static int read_reply(const struct nlmsghdr *head, unsigned got, int family, struct addr *laddr)
+/* What a RTM_NEWROUTE message says. */
+struct answer {
+	uint8_t type, bits; /* of the route */
+	struct addr source; /* ANY: it names none */
+};
+
+static int read_reply(const struct nlmsghdr *head, unsigned got, int family, struct answer *answer)
 {
+	const struct rtmsg *route = NLMSG_DATA(head);
 	size_t length = family == AF_INET ? 4 : 16;
 	uint32_t device = 0;
 
@@ -42,24 +48,22 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
 		return -EPROTO;
 	if (head->nlmsg_type == NLMSG_ERROR)
 		return ((const struct nlmsgerr *)NLMSG_DATA(head))->error;
-	if (head->nlmsg_type != RTM_NEWROUTE)
+	if (head->nlmsg_type != RTM_NEWROUTE || head->nlmsg_len < NLMSG_LENGTH(sizeof *route))
 		return -EPROTO;
-	if (laddr == NULL)
-		return 0;
-	memset(laddr, 0, sizeof *laddr);
+	*answer = (struct answer){.type = route->rtm_type, .bits = route->rtm_dst_len};
 	if (family == AF_INET)
-		*laddr = addr_from_number((unsigned __int128)0xffff << 32);
-	const struct rtattr *attribute = RTM_RTA((const struct rtmsg *)NLMSG_DATA(head));
+		answer->source = addr_from_number((unsigned __int128)0xffff << 32);
+	const struct rtattr *attribute = RTM_RTA(route);
 	unsigned left = (unsigned)RTM_PAYLOAD(head);
 	for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
 		if (attribute->rta_type == RTA_PREFSRC)
-			put_bytes(laddr, attribute, length);
+			put_bytes(&answer->source, attribute, length);
 		else if (attribute->rta_type == RTA_OIF && RTA_PAYLOAD(attribute) == sizeof device)
 			memcpy(&device, RTA_DATA(attribute), sizeof device);
 	}
-	if (addr_reach(laddr) == ADDR_LINK)
-		laddr->scope = device;
-	return addr_is_any(laddr) ? -ENETUNREACH : 0;
+	if (addr_reach(&answer->source) == ADDR_LINK)
+		answer->source.scope = device;
+	return 0;
 }
 
 /*
@@ -67,7 +71,8 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
  * -EAFNOSUPPORT and its like where that is forbidden. *laddr becomes the source address, unless
  * NULL.
  */
-static int ask_netlink(const struct addr *faddr, const struct addr *from, struct addr *laddr)
+static int ask_netlink(
+	const struct addr *faddr, const struct addr *from, unsigned flags, struct answer *answer)
 {
 	int family = addr_is_v4(faddr) ? AF_INET : AF_INET6;
 	uint8_t bits = family == AF_INET ? 32 : 128;
@@ -77,7 +82,8 @@ static int ask_netlink(const struct addr *faddr, const struct addr *from, struct
 			.nlmsg_flags = NLM_F_REQUEST},
 		.body = {.rtm_family = (uint8_t)family,
 			.rtm_dst_len = bits,
-			.rtm_src_len = from != NULL ? bits : 0},
+			.rtm_src_len = from != NULL ? bits : 0,
+			.rtm_flags = flags},
 	};
 	union {
 		struct nlmsghdr head;
@@ -94,7 +100,7 @@ static int ask_netlink(const struct addr *faddr, const struct addr *from, struct
 	/* The kernel answers within sendto(). */
 	if (got >= 0)
 		got = syscall(SYS_recvfrom, fd, &reply, sizeof reply, MSG_DONTWAIT, NULL, NULL);
-	int error = got < 0 ? -errno : read_reply(&reply.head, (unsigned)got, family, laddr);
+	int error = got < 0 ? -errno : read_reply(&reply.head, (unsigned)got, family, answer);
 	syscall(SYS_close, fd);
 	return error;
 }
@@ -137,20 +143,24 @@ static bool is_no_answer(int error)
 
 int route_source(const struct addr *faddr, struct addr *laddr)
 {
+	struct answer answer;
 	int error = -EAFNOSUPPORT;
 
 	/* A link-local destination is on the link of its scope, which only a socket tells shortly.
 	 */
 	if (faddr->scope == 0)
-		error = ask_netlink(faddr, NULL, laddr);
-	return is_no_answer(error)
-		       ? ask_socket(faddr, addr_is_v4(faddr) ? AF_INET : AF_INET6, laddr)
-		       : error;
+		error = ask_netlink(faddr, NULL, 0, &answer);
+	if (is_no_answer(error))
+		return ask_socket(faddr, addr_is_v4(faddr) ? AF_INET : AF_INET6, laddr);
+	if (error == 0)
+		*laddr = answer.source;
+	return error == 0 && addr_is_any(laddr) ? -ENETUNREACH : error;
 }
 
 int route_check(const struct addr *laddr, const struct addr *faddr)
 {
-	int error = faddr->scope == 0 ? ask_netlink(faddr, laddr, NULL) : 0;
+	struct answer unused;
+	int error = faddr->scope == 0 ? ask_netlink(faddr, laddr, 0, &unused) : 0;
 
 	switch (error) {
 	case -ENETUNREACH:
@@ -161,4 +171,16 @@ int route_check(const struct addr *laddr, const struct addr *faddr)
 	default:
 		return 0;
 	}
+}
+
+bool route_is_local(const struct addr *a, unsigned *bits)
+{
+	struct answer answer;
+
+	/* The route itself, whose prefix may be longer or shorter, not the one to this address
+	 * alone. */
+	if (ask_netlink(a, NULL, RTM_F_FIB_MATCH, &answer) < 0 || answer.type != RTN_LOCAL)
+		return false;
+	*bits = answer.bits;
+	return true;
 }

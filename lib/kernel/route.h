@@ -19,3 +19,10 @@ int route_source(const struct addr *faddr, struct addr *laddr);
  * connect() between them would fail; 0 as well where it cannot be asked. Four system calls.
  */
 int route_check(const struct addr *laddr, const struct addr *faddr);
+
+/*
+ * Whether @a is this host's by its routing table: as an address of an interface, or by a route of
+ * type local (AnyIP). *bits becomes the length of the prefix of that route. Where it cannot be
+ * asked, false. Four system calls.
+ */
+bool route_is_local(const struct addr *a, unsigned *bits);

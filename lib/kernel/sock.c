@@ -134,6 +134,16 @@ int sock_bind_any(int fd, int family)
 	return sock_bind(fd, family, &any, 0);
 }
 
+int sock_freebind(int fd, bool on)
+{
+	return set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, on);
+}
+
+bool sock_binds_freely(int fd)
+{
+	return is_set(fd, IPPROTO_IPV6, IPV6_FREEBIND);
+}
+
 int sock_disconnect(int fd)
 {
 	struct sockaddr to = {.sa_family = AF_UNSPEC};

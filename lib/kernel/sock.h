@@ -12,6 +12,9 @@
 #ifndef IP_LOCAL_PORT_RANGE
 #define IP_LOCAL_PORT_RANGE 51 /* Linux 6.3 */
 #endif
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78 /* Linux 4.15 */
+#endif
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
 #endif
@@ -68,6 +71,10 @@ int sock_bind(int fd, int family, const struct addr *a, uint16_t port);
 
 /* The same to the ANY address without a port: takes an address away again that was bound so. */
 int sock_bind_any(int fd, int family);
+
+/* IPV6_FREEBIND: bind() does not ask whether the address is this host's. */
+int sock_freebind(int fd, bool on);
+bool sock_binds_freely(int fd);
 
 /* connect() to AF_UNSPEC: takes a UDP socket off its tuple. */
 int sock_disconnect(int fd);

@@ -61,6 +61,7 @@ static int do_socket(char **words)
 		{"v6", AF_INET6, SOCK_STREAM, 0},
 		{"mptcp", AF_INET, SOCK_STREAM, IPPROTO_MPTCP},
 		{"udp", AF_INET, SOCK_DGRAM, 0},
+		{"udp6", AF_INET6, SOCK_DGRAM, 0},
 		{"unix", AF_UNIX, SOCK_STREAM, 0},
 		{"cloexec", AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0},
 		{"nonblock", AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0},

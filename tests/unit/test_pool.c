@@ -97,17 +97,17 @@ Test(pool, prefixes)
 Test(pool, prefixes_with_more_addresses_than_can_be_counted)
 {
 	parse("2001:db8::/64");
-	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 60);
+	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 40);
 	parse("2000::/3");
-	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 60);
+	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 40);
 	parse("2001::/16,2002::/16,2003::/16,2004::/16,2005::/16,2006::/16");
-	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 60, "nor does their sum wrap");
+	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 40, "nor does their sum wrap");
 }
 
 Test(pool, the_range_of_all_addresses_is_not_empty)
 {
 	parse("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
-	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 60);
+	cr_expect_gt(count("2001:db8::1"), UINT64_C(1) << 40);
 }
 
 Test(pool, only_the_destinations_family_and_reach)
