@@ -16,6 +16,9 @@
 /* Pools of balance hash up to this size keep their destinations when addresses come and go. */
 #define FAVOURITE_MAX 1024
 
+/* Places of m->turns[] among which a destination has the choice. */
+#define TURN_WAYS 4
+
 /* Draws until an address is met that is not set aside. */
 #define DRAWS 16
 
@@ -143,26 +146,46 @@ static uint64_t draw(struct source_memory *m, uint64_t count)
 }
 
 /*
- * The turn of a destination: one more than its last one, or where the process is if it is new or
- * forgotten. So every destination sees the addresses in turn, and programs that connect once to
- * each of many spread evenly as well. (One counter for all was not enough: of two destinations met
- * alternately each would see every second address only.)
+ * The turn of a destination that is new or forgotten: that of the process, of which every lap
+ * through the pool begins at another address. Destinations that come by in a fixed order, too many
+ * to be remembered, would each meet the same address again and again otherwise.
  */
-static uint64_t turn_of(struct source_memory *m, uint64_t destination)
+static uint64_t common_turn(struct source_memory *m, uint64_t count)
 {
-	_Atomic uint64_t *slot = &m->turns[destination % SOURCE_TURNS];
-	uint64_t tag = destination >> 32 << 32, next;
-	uint64_t old = atomic_load_explicit(slot, memory_order_relaxed);
+	uint64_t turn = next_turn(m), lap = turn / count;
 
-	do {
-		next = old >> 32 << 32 == tag && old != 0
-			       ? (uint32_t)old
-			       : (uint32_t)(atomic_load_explicit(
-						    &m->first_turn, memory_order_relaxed) +
-					    next_turn(m));
-	} while (!atomic_compare_exchange_weak_explicit(slot, &old, tag | (uint32_t)(next + 1),
-		memory_order_relaxed, memory_order_relaxed));
-	return next;
+	return atomic_load_explicit(&m->first_turn, memory_order_relaxed) + turn +
+	       (lap != 0 ? hash_mix(m->key.words[1] + lap) % count : 0);
+}
+
+/*
+ * The turn of a destination: one more than its last one. So every destination sees the addresses in
+ * turn, and programs that connect once to each of many spread evenly as well. (One turn for all was
+ * not enough: of two destinations met alternately each would see every second address only.)
+ */
+static uint64_t turn_of(struct source_memory *m, uint64_t destination, uint64_t count)
+{
+	_Atomic uint64_t *places = &m->turns[destination % (SOURCE_TURNS / TURN_WAYS) * TURN_WAYS];
+	unsigned taken = 0;
+	uint64_t turn;
+
+	for (; taken < TURN_WAYS; taken++) {
+		turn = atomic_load_explicit(&places[taken], memory_order_relaxed);
+		if (turn == 0)
+			break;
+		if (turn >> 32 != destination >> 32)
+			continue;
+		turn = atomic_fetch_add_explicit(&places[taken], 1, memory_order_relaxed);
+		/* Or another destination has taken the place in between. */
+		if (turn >> 32 == destination >> 32)
+			return (uint32_t)turn;
+	}
+	turn = common_turn(m, count);
+	if (taken == TURN_WAYS)
+		taken = (unsigned)(turn % TURN_WAYS);
+	atomic_store_explicit(&places[taken], destination >> 32 << 32 | (uint32_t)(turn + 1),
+		memory_order_relaxed);
+	return turn;
 }
 
 static bool is_aside(const struct source_walk *w, const struct addr *a)
@@ -202,7 +225,7 @@ static uint64_t begin(struct source_walk *w, uint16_t fport)
 		if (w->count <= WALK_MAX) {
 			destination = hash_words(&w->memory->key, words, 3);
 			for (int i = 0; i < DRAWS; i++) {
-				index = turn_of(w->memory, destination) % w->count;
+				index = turn_of(w->memory, destination, w->count) % w->count;
 				if (can_begin(w, index))
 					break;
 			}

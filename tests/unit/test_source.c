@@ -90,6 +90,77 @@ Test(source, rotate_is_even)
 		cr_expect_eq(counts[i], 100);
 }
 
+/* Were there one turn for all, two destinations met alternately would see half of the pool each. */
+Test(source, rotate_is_even_for_each_destination)
+{
+	unsigned counts[3][6] = {{0}};
+
+	use_pool("10.0.0.0-10.0.0.5");
+	for (int i = 0; i < 1800; i++) {
+		to.bytes[15] = (uint8_t)(i % 3);
+		counts[i % 3][first(BALANCE_ROTATE)]++;
+	}
+	for (int i = 0; i < 18; i++)
+		cr_expect_eq(counts[i / 6][i % 6], 100);
+}
+
+Test(source, rotate_is_even_over_many_destinations_met_once)
+{
+	unsigned counts[7] = {0};
+
+	use_pool("10.0.0.0-10.0.0.6");
+	for (unsigned i = 0; i < 7000; i++) {
+		to.bytes[14] = (uint8_t)(i / 256);
+		to.bytes[15] = (uint8_t)i;
+		counts[first(BALANCE_ROTATE)]++;
+	}
+	/* A destination whose place in the memory is another's by chance takes up that one's turn
+	 * no more. */
+	for (int i = 0; i < 7; i++)
+		cr_expect_eq(counts[i], 1000);
+}
+
+Test(source, the_others_share_what_was_set_aside)
+{
+	unsigned counts[5] = {0};
+
+	use_pool("10.0.0.0-10.0.0.4");
+	set_aside("10.0.0.2");
+	for (int i = 0; i < 400; i++)
+		counts[first(BALANCE_ROTATE)]++;
+	cr_expect_eq(counts[2], 0);
+	for (int i = 0; i < 5; i++)
+		cr_expect(i == 2 || counts[i] == 100, "%d: %u", i, counts[i]);
+	memset(counts, 0, sizeof counts);
+	for (int i = 0; i < 4000; i++)
+		counts[first(BALANCE_RANDOM)]++;
+	/* 1,000 each, give or take 27. */
+	for (int i = 0; i < 5; i++)
+		cr_expect(i == 2 || (counts[i] > 730 && counts[i] < 1270), "%d: %u", i, counts[i]);
+}
+
+/* What leaves the pool moves its own destinations and no others. */
+Test(source, hash_keeps_the_destinations_of_those_that_stay)
+{
+	unsigned before[800], moved = 0, had = 0;
+
+	use_pool("10.0.0.0-10.0.0.7");
+	for (unsigned i = 0; i < 800; i++) {
+		to.bytes[14] = (uint8_t)(i / 256);
+		to.bytes[15] = (uint8_t)i;
+		before[i] = first(BALANCE_HASH);
+	}
+	use_pool("10.0.0.4-10.0.0.7,10.0.0.0-10.0.0.2");
+	for (unsigned i = 0; i < 800; i++) {
+		to.bytes[14] = (uint8_t)(i / 256);
+		to.bytes[15] = (uint8_t)i;
+		moved += before[i] != 3 && first(BALANCE_HASH) != before[i];
+		had += before[i] == 3;
+	}
+	cr_expect_eq(moved, 0);
+	cr_expect_gt(had, 40);
+}
+
 Test(source, rotate_begins_where_it_was_told_to)
 {
 	use_pool("10.0.0.0-10.0.0.4");
@@ -204,8 +275,7 @@ Test(source, a_pool_too_large_to_walk_through_ends)
 	struct addr a;
 	unsigned steps = 0;
 
-	addr_parse("2001:db8::1", &to);
-	use_pool("2001:db8::/64");
+	use_pool("10.0.0.0/8");
 	source_walk_start(&w, memory, &rule, BALANCE_RANDOM, &to, 80);
 	while (source_walk_next(&w, &a))
 		steps++;
