@@ -127,6 +127,15 @@ def test_ports(served, setting, expected, ways):
     assert result["error"] == "EADDRNOTAVAIL"
 
 
+def test_parts_of_the_ports(served):
+    """Eight programs that know nothing of each other: together all ports, none twice, none refused."""
+    running = [served.start_seed(TO, PORT, 126, table="private", ports=f"auto/8:{part}")
+               for part in range(1, 9)]
+    for program in running:
+        assert '"opened":125,"error":"EADDRNOTAVAIL"' in program.line(), program.errors()
+    assert sorted(t.lport for t in served.tuples(PORT)) == list(range(40000, 41000))
+
+
 def test_reserved_ports_can_be_named(served):
     """auto leaves reserved ports out; who names them gets them, by explicit bind."""
     served.sysctl("net.ipv4.ip_local_reserved_ports", "40000-40989")
