@@ -14,7 +14,11 @@
 
 #define FIRST_ROOM 64
 
-/* An address in words that can be read while they are written. */
+/*
+ * An address in words that can be read while they are written. What is written is written with
+ * release and read with acquire: who reads something of a later list finds, when he looks again, a
+ * later version.
+ */
 struct packed {
 	_Atomic uint32_t words[5];
 };
@@ -88,7 +92,7 @@ static void pack(struct packed *p, const struct addr *a)
 
 	memcpy(words, a->bytes, sizeof a->bytes);
 	for (int w = 0; w < 5; w++)
-		atomic_store_explicit(&p->words[w], words[w], memory_order_relaxed);
+		atomic_store_explicit(&p->words[w], words[w], memory_order_release);
 }
 
 static void unpack(const struct packed *p, struct addr *a)
@@ -96,7 +100,7 @@ static void unpack(const struct packed *p, struct addr *a)
 	uint32_t words[5];
 
 	for (int w = 0; w < 5; w++)
-		words[w] = atomic_load_explicit(&p->words[w], memory_order_relaxed);
+		words[w] = atomic_load_explicit(&p->words[w], memory_order_acquire);
 	memcpy(a->bytes, words, sizeof a->bytes);
 	a->scope = words[4];
 }
@@ -105,13 +109,11 @@ static void write_block(struct block *b, const struct addr *found, unsigned coun
 {
 	uint32_t at = 0;
 
-	/* Who reads what is written now is to see that its version has passed. */
-	atomic_thread_fence(memory_order_release);
 	for (unsigned class = 0; class < ADDR_CLASSES; class ++) {
 		for (unsigned n = 0; n < count; n++)
 			if (addr_class(&found[n]) == class)
 				pack(&b->addresses[at++], &found[n]);
-		atomic_store_explicit(&b->ends[class], at, memory_order_relaxed);
+		atomic_store_explicit(&b->ends[class], at, memory_order_release);
 	}
 }
 
@@ -218,15 +220,14 @@ static struct view view_class(const struct interface *i, unsigned class)
 	v.block = atomic_load_explicit(&i->blocks[v.version % 2], memory_order_acquire);
 	v.begin = class == 0
 			  ? 0
-			  : atomic_load_explicit(&v.block->ends[class - 1], memory_order_relaxed);
-	v.end = atomic_load_explicit(&v.block->ends[class], memory_order_relaxed);
+			  : atomic_load_explicit(&v.block->ends[class - 1], memory_order_acquire);
+	v.end = atomic_load_explicit(&v.block->ends[class], memory_order_acquire);
 	return v;
 }
 
 /* True when nothing that was read by @v since can have been written meanwhile. */
 static bool is_current(const struct interface *i, const struct view *v)
 {
-	atomic_thread_fence(memory_order_acquire);
 	return atomic_load_explicit(&i->version, memory_order_relaxed) == v->version;
 }
 

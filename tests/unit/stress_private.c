@@ -1,14 +1,17 @@
 /*
  * Threads on what each process keeps for itself: the book of descriptors, the routes that
- * were asked for, the order of ports.
+ * were asked for, the order of ports, the addresses of interfaces.
  *
- *     stress_private book|routes|ports [percent]
+ *     stress_private book|routes|ports|interfaces [percent]
  *
  * For ThreadSanitizer, and for invariants that do not need it: a record has one owner,
- * a route that is read is one that was written, a port comes of one of two sets.
+ * a route that is read is one that was written, a port comes of one of two sets, an address of
+ * an interface is one that it had.
  */
 #include "fixture.h"
 
+/* For the look that is due once a second only. */
+#include "choose/interface.c"
 #include "choose/source.h"
 #include "interpose/book.h"
 #include "stress_percent.h"
@@ -161,6 +164,59 @@ static void stress_ports(void)
 	expect(fixture_claims(&table) == 0, "claims are left");
 }
 
+/* Interfaces. One thread looks, and finds now the loopback's addresses, now more, now none. */
+
+static struct interface *interface;
+static struct addr home;
+
+static void change_and_look(unsigned long turn)
+{
+	unsigned side = (unsigned)(atomic_load(&interface->version) + 1) % 2;
+	unsigned count = (unsigned)(turn % 3 * (turn % 500));
+
+	if (!make_room(interface, count, side))
+		abort();
+	for (unsigned n = 0; n < count; n++) {
+		interface->found[n] = home;
+		interface->found[n].bytes[15] = (uint8_t)(n % 251 + 1);
+		/* So that half of an address would be seen: all of its bytes are of one turn. */
+		memset(interface->found[n].bytes + 13, interface->found[n].bytes[15], 2);
+	}
+	write_block(atomic_load(&interface->blocks[side]), interface->found, count);
+	atomic_fetch_add_explicit(&interface->version, 1, memory_order_release);
+}
+
+static void *use_interface(void *argument)
+{
+	struct addr a;
+
+	for (unsigned long i = 0; i < turns; i++) {
+		if (argument == NULL) {
+			change_and_look(i);
+			continue;
+		}
+		uint64_t count = interface_count(interface, &home);
+
+		expect(count < 1000, "a count that there never was");
+		if (!interface_at(interface, &home, count ? i % count : 0, &a))
+			continue;
+		expect(addr_is_v4(&a) && a.bytes[12] == 127 && a.bytes[13] == a.bytes[15] &&
+				a.bytes[14] == a.bytes[15] && a.scope == 0,
+			"an address that there never was");
+	}
+	return NULL;
+}
+
+static void stress_interfaces(void)
+{
+	struct fault f;
+
+	addr_parse("127.0.0.1", &home);
+	interface = interface_get("lo", &f);
+	fixture_need(interface != NULL, f.text);
+	run(use_interface);
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "";
@@ -176,8 +232,11 @@ int main(int argc, char **argv)
 	} else if (strcmp(how, "ports") == 0) {
 		turns = 2000 * percent;
 		stress_ports();
+	} else if (strcmp(how, "interfaces") == 0) {
+		turns = 2000 * percent;
+		stress_interfaces();
 	} else {
-		fprintf(stderr, "usage: stress_private book|routes|ports [percent]\n");
+		fprintf(stderr, "usage: stress_private book|routes|ports|interfaces [percent]\n");
 		return 2;
 	}
 	return atomic_load(&failures) != 0;
