@@ -38,9 +38,18 @@ struct config {
  * NULL. */
 extern const char *const config_names[];
 
+/* Sets what holds where no variable is set. */
+void config_start(struct config *c);
+
 /*
- * Reads the environment by secure_getenv(). Returns 0, or -EINVAL with the fault told;
- * strict, disabled and the log's settings are right even then. TUPLEBIND_ADDRS, _PORTS, _RULES
- * and _SKIP are only taken as text: plan_make() reads them.
+ * Reads the value of the variable config_names[@variable]; NULL and the empty one change nothing.
+ * Returns 0, or -EINVAL with the fault told ("TUPLEBIND_NAME: what") and nothing changed. Of
+ * ADDRS, PORTS, RULES and SKIP any text is taken: plan_make() reads them.
+ */
+int config_set(struct config *c, unsigned variable, const char *value, struct fault *f);
+
+/*
+ * Reads the environment by secure_getenv(). Returns 0, or -EINVAL with one fault told;
+ * all other variables are read even then, and when TUPLEBIND_DISABLE is set nothing is a fault.
  */
 int config_read(struct config *c, struct fault *f);
