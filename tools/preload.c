@@ -1,0 +1,69 @@
+#include "tools/preload.h"
+
+#include "tools/command.h"
+
+#include "install.h"
+
+#include <bsd/string.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * The library stands beside the command: in the build folder as ../lib, installed where
+ * the build said libraries go, seen from where the command is, so that a moved
+ * installation works.
+ */
+int preload_find(const char *subcommand, char path[static PATH_MAX])
+{
+	static const char *const places[] = {"/../lib/libtuplebind.so", INSTALLED_LIBRARY};
+	char self[PATH_MAX], candidate[PATH_MAX + 64];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+
+	if (length < 0)
+		return command_fail("%s: cannot read /proc/self/exe: %s; /proc must be mounted",
+			subcommand, strerror(errno));
+	self[length] = '\0';
+	*strrchr(self, '/') = '\0';
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		snprintf(candidate, sizeof candidate, "%s%s", self, places[i]);
+		if (realpath(candidate, path) != NULL && access(path, R_OK) == 0)
+			return 0;
+	}
+	return command_fail(
+		"%s: libtuplebind.so is neither in %s%s nor in %s%s; build or install it",
+		subcommand, self, places[0], self, places[1]);
+}
+
+int preload_set(const char *subcommand, const char *library, bool loadable)
+{
+	static const char separators[] = " :"; /* which cannot be quoted */
+	const char *item = getenv("LD_PRELOAD");
+	size_t length = strlen(library), size = length + 2 + (item ? strlen(item) : 0);
+
+	if (strpbrk(library, separators) != NULL)
+		return command_fail(
+			"%s: LD_PRELOAD cannot name \"%s\": blanks and colons separate its items; "
+			"install tuplebind elsewhere",
+			subcommand, library);
+	char *value = calloc(1, size);
+	if (value != NULL && loadable)
+		strlcpy(value, library, size);
+	while (value != NULL && item != NULL && *(item += strspn(item, separators)) != '\0') {
+		size_t item_length = strcspn(item, separators);
+
+		if (item_length != length || strncmp(item, library, length) != 0) {
+			if (value[0] != '\0')
+				strlcat(value, ":", size);
+			strncat(value, item, item_length);
+		}
+		item += item_length;
+	}
+	int error = value == NULL || (value[0] ? setenv("LD_PRELOAD", value, 1)
+					       : unsetenv("LD_PRELOAD")) < 0
+			    ? command_fail("%s: %s", subcommand, strerror(errno))
+			    : 0;
+	free(value);
+	return error;
+}

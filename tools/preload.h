@@ -1,0 +1,20 @@
+/*
+ * The library's file, and LD_PRELOAD with it in front.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+
+/*
+ * Finds the library that belongs to this command. Returns 0, or EXIT_TUPLEBIND with the reason told
+ * in the name of @subcommand.
+ */
+int preload_find(const char *subcommand, char path[static PATH_MAX]);
+
+/*
+ * Sets LD_PRELOAD: ours first, then what was to be preloaded anyway. A program that cannot load
+ * it (@loadable false) goes without, even if a tuplebind around this one has put it there.
+ * Returns 0, or EXIT_TUPLEBIND with the reason told in the name of @subcommand.
+ */
+int preload_set(const char *subcommand, const char *library, bool loadable);

@@ -1,0 +1,117 @@
+#include "tools/settings.h"
+
+#include "tools/command.h"
+
+#include "choose/plan.h"
+
+#include <bsd/string.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Options of settings as getopt_long() returns them, past all letters. */
+#define OPTION_FIRST 0x1000
+
+const struct setting_kind setting_kinds[SETTINGS] = {
+	{"addrs", SETTING_LIST, "auto"},
+	{"ports", SETTING_LIST, "auto"},
+	{"protocols", SETTING_LIST, "tcp"},
+	{"balance", SETTING_TEXT, "rotate"},
+	{"rules", SETTING_RULES, "none"},
+	{"skip", SETTING_LIST, "none"},
+	{"full", SETTING_TEXT, "fail"},
+	{"backend", SETTING_TEXT, "auto"},
+	{"table", SETTING_TEXT, "one for each user and network namespace"},
+	{"table-size", SETTING_TEXT, "8M"},
+	{"log", SETTING_TEXT, "warn"},
+	{"log-file", SETTING_TEXT, "stderr"},
+	{"disable", SETTING_SWITCH, "unset"},
+	{"strict", SETTING_SWITCH, "unset"},
+};
+
+void setting_name(unsigned setting, char name[static SETTING_NAME_MAX])
+{
+	snprintf(name, SETTING_NAME_MAX, "TUPLEBIND_%s", config_names[setting]);
+}
+
+void settings_start(struct settings *s, const char *subcommand)
+{
+	char name[SETTING_NAME_MAX];
+
+	*s = (struct settings){.subcommand = subcommand};
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		setting_name(i, name);
+		const char *value = getenv(name);
+		if (value != NULL && value[0] != '\0')
+			s->of[i] = (struct setting){value, SETTING_ENVIRONMENT};
+	}
+}
+
+/* The settings' options, and @more. */
+static struct option *make_options(const struct option *more)
+{
+	unsigned more_count = 0;
+
+	while (more[more_count].name != NULL)
+		more_count++;
+	struct option *options = calloc(SETTINGS + more_count + 1, sizeof *options);
+	if (options == NULL)
+		return NULL;
+	for (unsigned i = 0; i < SETTINGS; i++)
+		options[i] = (struct option){setting_kinds[i].option,
+			setting_kinds[i].form == SETTING_SWITCH ? no_argument : required_argument,
+			NULL, OPTION_FIRST + (int)i};
+	memcpy(options + SETTINGS, more, more_count * sizeof *more);
+	return options;
+}
+
+int settings_getopt(struct settings *s, int argc, char **argv, const struct option *more)
+{
+	int option;
+
+	if (s->options == NULL && (s->options = make_options(more)) == NULL) {
+		command_fail("%s: %s", s->subcommand, strerror(errno));
+		return '?';
+	}
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "+:h", s->options, NULL)) != -1) {
+		if (option >= OPTION_FIRST) {
+			s->of[option - OPTION_FIRST] =
+				(struct setting){optarg != NULL ? optarg : "1", SETTING_OPTION};
+		} else if (option == ':' || option == '?') {
+			command_usage(s->subcommand,
+				option == ':' ? "%s wants a value" : "%s is not an option",
+				argv[optind - 1]);
+			return '?';
+		} else {
+			return option;
+		}
+	}
+	return -1;
+}
+
+/* Reads and checks the variables as the library will. */
+static int check_variables(struct config *config)
+{
+	struct fault fault;
+	struct plan plan;
+	int error = config_read(config, &fault);
+
+	if (error == 0 && !config->disabled) {
+		error = plan_make(&plan, config, &fault);
+		plan_free(&plan);
+	}
+	return error < 0 ? command_fail("%s", fault.text) : 0;
+}
+
+int settings_apply(struct settings *s, struct config *config)
+{
+	char name[SETTING_NAME_MAX];
+
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		setting_name(i, name);
+		if (s->of[i].origin > SETTING_ENVIRONMENT && setenv(name, s->of[i].value, 1) < 0)
+			return command_fail("%s: %s", s->subcommand, strerror(errno));
+	}
+	return check_variables(config);
+}
