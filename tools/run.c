@@ -58,7 +58,7 @@ int run_main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	char library[PATH_MAX];
-	struct settings settings;
+	static struct settings settings;
 	struct config config;
 	enum program_service service;
 	int option, error;

@@ -1,6 +1,7 @@
 #include "tools/settings.h"
 
 #include "tools/command.h"
+#include "tools/configfile.h"
 
 #include "choose/plan.h"
 
@@ -43,25 +44,26 @@ void settings_start(struct settings *s, const char *subcommand)
 		setting_name(i, name);
 		const char *value = getenv(name);
 		if (value != NULL && value[0] != '\0')
-			s->of[i] = (struct setting){value, SETTING_ENVIRONMENT};
+			s->of[i] = (struct setting){value, SETTING_ENVIRONMENT, 0};
 	}
 }
 
-/* The settings' options, and @more. */
+/* The settings' options, --config, and @more. */
 static struct option *make_options(const struct option *more)
 {
 	unsigned more_count = 0;
 
 	while (more[more_count].name != NULL)
 		more_count++;
-	struct option *options = calloc(SETTINGS + more_count + 1, sizeof *options);
+	struct option *options = calloc(SETTINGS + 1 + more_count + 1, sizeof *options);
 	if (options == NULL)
 		return NULL;
 	for (unsigned i = 0; i < SETTINGS; i++)
 		options[i] = (struct option){setting_kinds[i].option,
 			setting_kinds[i].form == SETTING_SWITCH ? no_argument : required_argument,
 			NULL, OPTION_FIRST + (int)i};
-	memcpy(options + SETTINGS, more, more_count * sizeof *more);
+	options[SETTINGS] = (struct option){"config", required_argument, NULL, 'c'};
+	memcpy(options + SETTINGS + 1, more, more_count * sizeof *more);
 	return options;
 }
 
@@ -74,10 +76,16 @@ int settings_getopt(struct settings *s, int argc, char **argv, const struct opti
 		return '?';
 	}
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, "+:h", s->options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:c:h", s->options, NULL)) != -1) {
 		if (option >= OPTION_FIRST) {
 			s->of[option - OPTION_FIRST] =
-				(struct setting){optarg != NULL ? optarg : "1", SETTING_OPTION};
+				(struct setting){optarg != NULL ? optarg : "1", SETTING_OPTION, 0};
+		} else if (option == 'c' && s->file == NULL) {
+			s->file = optarg;
+		} else if (option == 'c') {
+			command_usage(s->subcommand, "two files, %s and %s; there can be one",
+				s->file, optarg);
+			return '?';
 		} else if (option == ':' || option == '?') {
 			command_usage(s->subcommand,
 				option == ':' ? "%s wants a value" : "%s is not an option",
@@ -88,6 +96,63 @@ int settings_getopt(struct settings *s, int argc, char **argv, const struct opti
 		}
 	}
 	return -1;
+}
+
+int setting_find(const char *option)
+{
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		const char *a = setting_kinds[i].option, *b = option;
+
+		while (*a != '\0' && (*a == *b || (*a == '-' && *b == '_'))) {
+			a++;
+			b++;
+		}
+		if (*a == *b)
+			return (int)i;
+	}
+	return -1;
+}
+
+int settings_check(unsigned setting, const char *value, struct fault *f)
+{
+	struct config config;
+	struct plan plan;
+	struct fault told;
+
+	config_start(&config);
+	int error = config_set(&config, setting, value, &told);
+	if (error == 0) {
+		error = plan_make(&plan, &config, &told);
+		plan_free(&plan);
+	}
+	if (error < 0) {
+		const char *colon = strstr(told.text, ": "); /* "TUPLEBIND_NAME: what" */
+		fault_set(f, "%s", colon != NULL ? colon + 2 : told.text);
+	}
+	return error;
+}
+
+/* What the file says is in force where no option says otherwise. */
+static int read_file(struct settings *s)
+{
+	struct settings file = {.subcommand = s->subcommand};
+	struct inifile_fault fault;
+
+	if (configfile_read(s->file, &file, &fault) < 0) {
+		if (fault.line == 0)
+			return command_fail("%s: %s: %s", s->subcommand, s->file, fault.what.text);
+		return command_fail(
+			"%s: %s:%u: %s", s->subcommand, s->file, fault.line, fault.what.text);
+	}
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		if (s->of[i].origin == SETTING_OPTION)
+			free((char *)file.of[i].value);
+		else if (file.of[i].value != NULL)
+			s->of[i] = file.of[i];
+	}
+	s->rule_lines = file.rule_lines;
+	s->rule_count = file.rule_count;
+	return 0;
 }
 
 /* Reads and checks the variables as the library will. */
@@ -107,7 +172,10 @@ static int check_variables(struct config *config)
 int settings_apply(struct settings *s, struct config *config)
 {
 	char name[SETTING_NAME_MAX];
+	int error = s->file != NULL ? read_file(s) : 0;
 
+	if (error != 0)
+		return error;
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		setting_name(i, name);
 		if (s->of[i].origin > SETTING_ENVIRONMENT && setenv(name, s->of[i].value, 1) < 0)

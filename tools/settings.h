@@ -2,8 +2,11 @@
  * The settings of the library as the command gathers them: each variable's value, and where it
  * came from.
  *
- * The options are the variables by another name, and stronger than what the environment has.
- * Values are checked by the readers of the library. An empty variable counts as unset.
+ * What run, env and config have in common: the options that are the variables by another
+ * name, the configuration file, and the checks of the values, by the readers of the library. An
+ * option of the command line is stronger than the file, the file is stronger than the
+ * environment, in whatever order the words stand: who names a file means it, while the environment
+ * was there before. An empty variable counts as unset.
  */
 #pragma once
 
@@ -21,7 +24,7 @@ enum setting_form {
 	SETTING_SWITCH /* 0 or 1 */
 };
 
-enum setting_origin { SETTING_DEFAULT, SETTING_ENVIRONMENT, SETTING_OPTION };
+enum setting_origin { SETTING_DEFAULT, SETTING_ENVIRONMENT, SETTING_FILE, SETTING_OPTION };
 
 /* In the order of config_names. */
 struct setting_kind {
@@ -35,16 +38,22 @@ extern const struct setting_kind setting_kinds[SETTINGS];
 struct setting {
 	const char *value; /* NULL: the default */
 	enum setting_origin origin;
+	unsigned line; /* of the file */
 };
 
 struct settings {
 	const char *subcommand;
+	const char *file; /* NULL: none */
 	struct setting of[SETTINGS];
-	struct option *options; /* owned */
+	/* The lines of the rules in the file, in the order in which TUPLEBIND_RULES has them. */
+	unsigned *rule_lines, rule_count;
+	struct option *options;
 };
 
 /* What the options are, for the help of each subcommand that takes them. */
 #define SETTINGS_HELP                                                                              \
+	"  -c, --config FILE a configuration file: weaker than options, stronger than the "        \
+	"environment\n"                                                                            \
 	"  --addrs LIST      local addresses: 10.0.0.5, 10.0.0.5-10.0.0.54, 10.0.0.0/28, eth0, "   \
 	"auto\n"                                                                                   \
 	"  --ports LIST      local ports: 20000-40000,50000-60000 or auto; /8:3 behind it takes\n" \
@@ -62,7 +71,7 @@ struct settings {
 	"  --disable         do nothing: programs run as without tuplebind\n"                      \
 	"  --strict          do not run a program if tuplebind cannot do its work\n"
 
-/* Takes what the environment has. The texts stay where they are. */
+/* Takes what the environment has. What is gathered lasts as long as the process. */
 void settings_start(struct settings *s, const char *subcommand);
 
 /*
@@ -73,10 +82,22 @@ void settings_start(struct settings *s, const char *subcommand);
 int settings_getopt(struct settings *s, int argc, char **argv, const struct option *more);
 
 /*
- * Sets the variables of this process to what is in force and checks them as
+ * Reads the file, sets the variables of this process to what is in force and checks them as
  * the library will. Returns 0, or EXIT_TUPLEBIND with the reason told.
  */
 int settings_apply(struct settings *s, struct config *config);
+
+/*
+ * Checks one value by itself as the library will. Returns 0, or -EINVAL or -ENOMEM with the fault
+ * told, without the variable's name. May ask for the host's interfaces.
+ */
+int settings_check(unsigned setting, const char *value, struct fault *f);
+
+/* The setting of an option, "table-size" or "table_size"; -1: there is none. */
+int setting_find(const char *option);
+
+/* The longest value: Linux takes no longer string into a program's environment. */
+#define SETTING_VALUE_MAX ((128 << 10) - SETTING_NAME_MAX - 1)
 
 /* "TUPLEBIND_TABLE_SIZE" */
 #define SETTING_NAME_MAX 32
