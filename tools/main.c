@@ -14,6 +14,8 @@ static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"       tuplebind status [--json]\n"
 	"       tuplebind reap\n"
+	"       tuplebind env [OPTION...]\n"
+	"       tuplebind config [OPTION...]\n"
 	"\n"
 	"Gives every outgoing TCP connection (and connected UDP socket, if asked to) of an\n"
 	"unmodified program an explicit local address and a port that is unique for its tuple.\n"
@@ -21,6 +23,8 @@ static const char help[] =
 	"  run      start a program under libtuplebind.so\n"
 	"  status   show the tuple tables: lanes, claims, processes, counters\n"
 	"  reap     give back the claims whose sockets are gone\n"
+	"  env      print the variables that run would set, for systemd and the shell\n"
+	"  config   show which settings are in force, and where each came from\n"
 	"\n"
 	"  --help, --version; each subcommand has a --help of its own.\n";
 
@@ -28,6 +32,8 @@ static const struct {
 	const char *name;
 	command_main *main;
 } subcommands[] = {
+	{"config", config_main},
+	{"env", env_main},
 	{"reap", reap_main},
 	{"run", run_main},
 	{"status", status_main},
@@ -109,7 +115,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].main(argc - 1, argv + 1);
-	return command_fail(
-		"\"%s\" is not a subcommand; there are run, status and reap; see tuplebind --help",
+	return command_fail("\"%s\" is not a subcommand; there are run, status, reap, env and "
+			    "config; see tuplebind --help",
 		argv[1]);
 }
