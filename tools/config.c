@@ -85,13 +85,15 @@ static int ports_text(const char *value, bool here, char **text)
 	if (!here || ports_parse(value, &ports, &unused) < 0 || sysctl_ports(&range, &offered) < 0)
 		return asprintf(text, "%s", value);
 	ports_resolve(&ports, &offered, &wanted);
+	unsigned count = portset_count(&wanted);
+	const char *word = count == 1 ? "port" : "ports";
 	if (!ports.automatic)
-		return asprintf(text, "%s (%u ports)", value, portset_count(&wanted));
+		return asprintf(text, "%s (%u %s)", value, count, word);
 	while (first < last && !portset_has(&range, (uint16_t)first))
 		first++;
 	while (last > first && !portset_has(&range, (uint16_t)last))
 		last--;
-	return asprintf(text, "%s (%u ports of %u-%u)", value, portset_count(&wanted), first, last);
+	return asprintf(text, "%s (%u %s of %u-%u)", value, count, word, first, last);
 }
 
 static void visit_rows(const struct settings *s, bool here, row_visit *visit, void *context)

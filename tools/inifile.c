@@ -136,6 +136,12 @@ static int begin_section(struct reading *r, const char *title, const char *line_
 	return r->visit(r->context, &item, r->fault);
 }
 
+/* True for a line that goes on with the value before. */
+static bool goes_on(const struct reading *r)
+{
+	return r->has_key && (*r->begin == ' ' || *r->begin == '\t');
+}
+
 /* As libinih tells comments, continued values and sections from keys. */
 static int look_at_line(struct reading *r, const char *line_end)
 {
@@ -146,7 +152,7 @@ static int look_at_line(struct reading *r, const char *line_end)
 	r->awaited = false;
 	if (first == line_end || *first == ';' || *first == '#')
 		return 0;
-	if (*first == '[' && !(first > r->begin && r->has_key))
+	if (*first == '[' && !goes_on(r))
 		return begin_section(r, first + 1, line_end);
 	r->awaited = true;
 	return 0;
@@ -161,6 +167,18 @@ static int check_understood(struct reading *r)
 		return 0;
 	return inifile_refuse(r->fault, r->line, "\"%.*s\" is no KEY = VALUE; " ITEM_FORM,
 		length > 80 ? 80 : length, r->begin);
+}
+
+/*
+ * Where the line's text ends: before " ;", a comment. libinih sees to that itself, but on lines
+ * that go on only in later versions.
+ */
+static size_t length_of_text(const struct reading *r, size_t length)
+{
+	for (size_t i = 1; goes_on(r) && i < length; i++)
+		if (r->begin[i] == ';' && strchr(BLANKS, r->begin[i - 1]) != NULL)
+			return i;
+	return length;
 }
 
 /* libinih's reader: the next line, or NULL at the end and after a fault. */
@@ -184,6 +202,7 @@ static char *next_line(char *out, int room, void *stream)
 		r->error = look_at_line(r, line_end);
 	if (r->error < 0)
 		return NULL;
+	length = length_of_text(r, length);
 	memcpy(out, r->begin, length);
 	strcpy(out + length, "\n");
 	return out;
@@ -193,10 +212,12 @@ static char *next_line(char *out, int room, void *stream)
 static int take_value(void *context, const char *section, const char *key, const char *value)
 {
 	struct reading *r = context;
-	struct inifile_item item = {
-		.line = r->line, .section = r->section, .key = key, .value = value};
+	struct inifile_item item = {.line = r->line,
+		.section = r->section,
+		.key = key,
+		.value = value,
+		.goes_on = goes_on(r)};
 
-	item.goes_on = r->has_key && strchr(BLANKS, *r->begin) != NULL;
 	r->awaited = false;
 	r->has_key = key[0] != '\0';
 	if (r->error == 0)
