@@ -36,6 +36,11 @@ def test_nothing_is_set_that_was_not_given(host):
     assert [name for name in seen if name.startswith("TUPLEBIND_")] == []
 
 
+def test_disable(host):
+    seen = environment_of(host.tuplebind("run", "--disable", "env"))
+    assert seen["TUPLEBIND_DISABLE"] == "1"
+
+
 def test_option_wins_over_variable(host):
     seen = environment_of(host.tuplebind("run", "--ports", "1-2", "env",
                                          environment={"TUPLEBIND_PORTS": "3-4",
@@ -103,7 +108,8 @@ def test_found_by_path(host, tmp_path):
     assert (result.code, result.err) == (0, "")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"], ["env", "--help"],
+                                   ["config", "--help"], ["--version"]])
 def test_help(host, words):
     result = host.tuplebind(*words)
     assert (result.code, result.err) == (0, "")

@@ -230,3 +230,30 @@ Test(config, a_bad_switch_leaves_the_other_right)
 	config_read(&c, &f);
 	cr_expect(c.disabled);
 }
+
+Test(config, one_value)
+{
+	static const char *const texts[] = {"ADDRS", "PORTS", "RULES", "SKIP", "LOG_FILE", NULL};
+	struct config before;
+	unsigned size = 0;
+
+	while (strcmp(config_names[size], "TABLE_SIZE") != 0)
+		size++;
+	fixture_variable("TABLE_SIZE", "1M");
+	config_start(&c);
+	cr_expect_eq(c.table_size, 8 << 20, "not from the environment");
+	cr_expect_eq(config_set(&c, size, "2M", &f), 0);
+	cr_expect_eq(c.table_size, 2 << 20);
+	before = c;
+	cr_expect_eq(config_set(&c, size, "", &f), 0);
+	cr_expect_eq(config_set(&c, size, NULL, &f), 0);
+	for (unsigned i = 0; config_names[i] != NULL; i++) {
+		if (parse_word(config_names[i], texts) >= 0)
+			continue;
+		cr_expect_eq(config_set(&c, i, "/", &f), -EINVAL, "%s", config_names[i]);
+		cr_expect_eq(strncmp(f.text, "TUPLEBIND_", 10), 0, "%s", f.text);
+		cr_expect_eq(strncmp(f.text + 10, config_names[i], strlen(config_names[i])), 0,
+			"%s", f.text);
+		cr_expect_eq(memcmp(&c, &before, sizeof c), 0, "%s", config_names[i]);
+	}
+}
