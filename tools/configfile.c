@@ -414,8 +414,12 @@ int configfile_read(const char *path, struct settings *s, struct inifile_fault *
 	if (error == 0)
 		error = finish_section(&r);
 	fclose(r.rules_stream);
-	if (error == 0)
+	if (error == 0) {
 		hand_over(&r);
+	} else {
+		free(s->rule_lines);
+		s->rule_lines = NULL;
+	}
 	reading_free(&r);
 	return error;
 }
