@@ -47,7 +47,11 @@ static void print_row(const struct row *row, void *context)
 {
 	const int *width = context;
 
-	printf("%-21s %-*s  %s\n", row->variable, *width, row->from, row->value);
+	printf("%-21s ", row->variable);
+	command_put(stdout, row->from);
+	printf("%*s  ", *width - (int)strlen(row->from), "");
+	command_put(stdout, row->value);
+	putchar('\n');
 }
 
 /* The rules, each with its line when they come from the file. */

@@ -39,11 +39,23 @@ static const struct {
 	{"status", status_main},
 };
 
+void command_put(FILE *to, const char *text)
+{
+	for (const char *p = text; *p != '\0'; p++)
+		putc((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p, to);
+}
+
 static void complain(const char *format, va_list arguments)
 {
+	char *message;
+
+	/* Without memory at least what went wrong. */
+	int length = vasprintf(&message, format, arguments);
 	fputs("tuplebind: ", stderr);
-	vfprintf(stderr, format, arguments);
+	command_put(stderr, length >= 0 ? message : format);
 	fputc('\n', stderr);
+	if (length >= 0)
+		free(message);
 }
 
 int command_fail(const char *format, ...)

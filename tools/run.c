@@ -1,8 +1,9 @@
 /*
  * tuplebind run: puts the library in front of a program and becomes that program.
  *
- * Options are the environment variables by another name. They are checked here, before
- * the program starts, so that a mistyped pool does not start a program without one.
+ * Options and the configuration file are the environment variables by another name. All are
+ * checked here, before the program starts, so that a mistyped pool does not start a program without
+ * one.
  */
 #include "tools/command.h"
 #include "tools/preload.h"

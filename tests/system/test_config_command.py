@@ -98,6 +98,15 @@ def test_rules(one_host, tmp_path):
         [("environment", rule) for rule in each]
 
 
+def test_one_line_each(one_host, tmp_path):
+    """Names and values with line breaks do not break the columns."""
+    path = tmp_path / "a\nb"
+    path.write_text("[tuplebind]\nlog = info\n")
+    seen = rows(config(one_host, "-c", path, "--log-file", "/c\nd\te"))
+    assert ("TUPLEBIND_LOG", f"{tmp_path}/a?b:2", "info") in seen
+    assert ("TUPLEBIND_LOG_FILE", "option", "/c?d?e") in seen
+
+
 @pytest.mark.parametrize("ports, shown", [
     (None, "auto (997 ports of 40000-40999)"),
     ("auto", "auto (997 ports of 40000-40999)"),

@@ -387,6 +387,14 @@ def test_two_files(file):
     assert str(file.path) in result.err and "other" in result.err
 
 
+def test_name_with_a_line_break(file, tmp_path):
+    """Still one line."""
+    file.path = tmp_path / "a\nb"
+    result = file.run("echo", "ran")
+    assert (result.code, result.out, result.err.count("\n")) == (125, "", 1)
+    assert "/a?b: cannot be read" in result.err
+
+
 def test_file_not_named(file):
     result = file.host.tuplebind("run", "-c")
     assert (result.code, result.err.count("\n")) == (125, 1) and "-c" in result.err
