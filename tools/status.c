@@ -45,9 +45,18 @@ struct summary {
 	struct lane_claims *lanes;
 };
 
-/* In the order of enum tuplebind_counter; the names are the contract's. */
+/* In the order of enum tuplebind_counter: the counters, and behind them why connects were passed.
+ */
 static const char *const counter_names[TUPLEBIND_COUNTERS] = {"bound", "late", "explicit",
-	"timewait_reused", "retries", "full", "passed", "reaped", "table_full"};
+	"timewait_reused", "retries", "full", "passed", "reaped", "table_full", "skipped", "bound",
+	"special", "namespace", "helpless", "full"};
+
+#define REASONS_FIRST TUPLEBIND_PASSED_SKIPPED
+
+static uint64_t counter_of(const struct summary *s, int counter)
+{
+	return table_counter(&s->table, (enum tuplebind_counter)counter);
+}
 
 static int add_slab(struct summary *s, const struct tuplebind_slab *slab)
 {
@@ -134,9 +143,9 @@ static void print_json(struct summary *s)
 		separator = ",";
 	}
 	printf("],\"counters\":{");
-	for (int i = 0; i < TUPLEBIND_COUNTERS; i++)
+	for (int i = 0; i < REASONS_FIRST; i++)
 		printf("%s\"%s\":%llu", i ? "," : "", counter_names[i],
-			(unsigned long long)table_counter(&s->table, (enum tuplebind_counter)i));
+			(unsigned long long)counter_of(s, i));
 	printf("}}");
 }
 
@@ -180,9 +189,13 @@ static void print_text(struct summary *s, uint64_t lanes_shown)
 	}
 	printf("%s\n ", shown ? "" : " none");
 	for (int i = 0; i < TUPLEBIND_COUNTERS; i++)
-		printf(" %s %llu%s", counter_names[i],
-			(unsigned long long)table_counter(&s->table, (enum tuplebind_counter)i),
-			i + 1 < TUPLEBIND_COUNTERS ? "," : "\n");
+		if (i < REASONS_FIRST || counter_of(s, i) != 0)
+			printf("%s%s %llu",
+				i == 0		     ? " "
+				: i >= REASONS_FIRST ? ", passed by "
+						     : ", ",
+				counter_names[i], (unsigned long long)counter_of(s, i));
+	printf("\n");
 	HASH_SORT(s->lanes, fuller);
 	if (s->lanes != NULL && lanes_shown > 0)
 		printf("    claims  lane\n");

@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define TUPLEBIND_TABLE_MAGIC	UINT64_C(0x656c62616274706c)
-#define TUPLEBIND_TABLE_VERSION 2
+#define TUPLEBIND_TABLE_VERSION 3
 
 #define TUPLEBIND_SLAB_PORTS 512
 #define TUPLEBIND_SLAB_WORDS (TUPLEBIND_SLAB_PORTS / 64)
@@ -81,7 +81,15 @@ enum tuplebind_counter {
 	TUPLEBIND_FULL,		   /* connects that found no tuple left */
 	TUPLEBIND_PASSED,	   /* connects left to the kernel */
 	TUPLEBIND_REAPED,	   /* claims given back by reap */
-	TUPLEBIND_TABLE_FULL,	   /* connects left to the kernel for want of a slab */
+	TUPLEBIND_TABLE_FULL,	   /* of the passed ones, for want of a slab */
+	/* Why the other passed ones were passed: */
+	TUPLEBIND_PASSED_SKIPPED, /* a rule or TUPLEBIND_SKIP says so */
+	TUPLEBIND_PASSED_BOUND,	  /* the program has chosen a port, or where to look for one */
+	TUPLEBIND_PASSED_SPECIAL, /* multicast and the like; options that only the kernel can follow
+				   */
+	TUPLEBIND_PASSED_NAMESPACE, /* the socket is of another network namespace */
+	TUPLEBIND_PASSED_HELPLESS,  /* no address could be bound */
+	TUPLEBIND_PASSED_FULL,	    /* no tuple left, and TUPLEBIND_FULL=kernel */
 	TUPLEBIND_COUNTERS,
 };
 
@@ -91,7 +99,6 @@ enum tuplebind_counter {
 struct tuplebind_stripe {
 	_Atomic uint64_t counters[TUPLEBIND_COUNTERS];
 	_Atomic uint64_t given_back; /* counts cleared bits of claims, each after it was */
-	uint64_t unused[15 - TUPLEBIND_COUNTERS];
 };
 static_assert(sizeof(struct tuplebind_stripe) == 128, "a stripe is two whole cache lines");
 

@@ -71,14 +71,20 @@ int attempt_run(struct attempt *a);
  */
 int attempt_call(struct attempt *a);
 
+/* Makes the program's own call without us, and counts why. As connect(). */
+int attempt_pass(struct attempt *a, enum tuplebind_counter why);
+
 /* Logs @what with the attempt's descriptor and tuple, and @error unless 0. */
 void attempt_say(enum log_level level, const char *what, const struct attempt *a, int error);
 
 /* True when the socket goes on connecting, or is connected, after its call ended with @error. */
 bool attempt_kept(const struct attempt *a, int error);
 
-/* Whether a rule and the kernel's rules leave the destination to us; sets the rule. */
-bool attempt_destination_served(struct attempt *a);
+/*
+ * Whether a rule and the kernel's rules leave the destination to us; sets the rule, or the reason
+ * why not.
+ */
+bool attempt_destination_served(struct attempt *a, enum tuplebind_counter *why);
 
 /* Sets the lane of @a from its addresses and port. */
 void tuple_set_lane(struct attempt *a);

@@ -74,9 +74,10 @@ static bool is_ours(struct attempt *a)
 	return a->family == a->to->sa_family && (a->send == NULL || a->protocol == IPPROTO_TCP);
 }
 
-bool attempt_destination_served(struct attempt *a)
+bool attempt_destination_served(struct attempt *a, enum tuplebind_counter *why)
 {
 	a->rule = plan_rule(&library.plan, &a->faddr, a->fport);
+	*why = a->rule->skip ? TUPLEBIND_PASSED_SKIPPED : TUPLEBIND_PASSED_SPECIAL;
 	return !a->rule->skip && a->fport != 0 && !addr_is_multicast(&a->faddr) &&
 	       !addr_is_broadcast(&a->faddr);
 }
@@ -139,26 +140,32 @@ static bool is_special(struct attempt *a)
 	       (a->device != 0 || sock_is_marked(a->fd));
 }
 
-static int pass(struct attempt *a)
+int attempt_pass(struct attempt *a, enum tuplebind_counter why)
 {
 	table_count(&library.table, TUPLEBIND_PASSED);
+	table_count(&library.table, why);
 	return attempt_call(a);
 }
 
 static int take_over(struct attempt *a)
 {
+	enum tuplebind_counter why;
 	bool bound;
 
 	if (!library_table_sound())
 		return attempt_call(a);
-	if (!attempt_destination_served(a) || !unbound(a, &bound) ||
-		!netns_has_socket(&library.netns, a->fd) ||
-		(a->protocol == IPPROTO_UDP && !datagram_usable()))
-		return pass(a);
+	if (!attempt_destination_served(a, &why))
+		return attempt_pass(a, why);
+	if (!unbound(a, &bound))
+		return attempt_pass(a, TUPLEBIND_PASSED_BOUND);
+	if (!netns_has_socket(&library.netns, a->fd))
+		return attempt_pass(a, TUPLEBIND_PASSED_NAMESPACE);
+	if (a->protocol == IPPROTO_UDP && !datagram_usable())
+		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	if (bound)
 		return tuple_connect_bound(a);
 	if (!resolve_any(a) || is_special(a))
-		return pass(a);
+		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	return walk_connect(a);
 }
 

@@ -230,10 +230,12 @@ int datagram_connect_again(struct attempt *a)
 {
 	claim old = atomic_load_explicit(&a->record->claim, memory_order_acquire);
 	struct tuplebind_lane lane;
+	enum tuplebind_counter unused;
 	bool taken;
 
-	if (!library_table_sound() || !attempt_destination_served(a) || addr_is_any(&a->faddr) ||
-		sock_local(a->fd, &a->laddr, &a->lport) < 0 || a->lport == 0)
+	if (!library_table_sound() || !attempt_destination_served(a, &unused) ||
+		addr_is_any(&a->faddr) || sock_local(a->fd, &a->laddr, &a->lport) < 0 ||
+		a->lport == 0)
 		return leave(a);
 	tuple_set_lane(a);
 	if (claim_lane(&library.table, old, &lane) && memcmp(&lane, &a->lane, sizeof lane) == 0)

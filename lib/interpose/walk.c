@@ -16,12 +16,11 @@
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
 
-/* The kernel's own try. */
-static int leave_to_kernel(struct attempt *a)
+/* The kernel's own try, with the reason. */
+static int leave_to_kernel(struct attempt *a, enum tuplebind_counter why)
 {
 	tuple_restore(a->record, a->fd);
-	table_count(&library.table, TUPLEBIND_PASSED);
-	return attempt_call(a);
+	return attempt_pass(a, why);
 }
 
 static int no_tuple_left(struct attempt *a)
@@ -36,7 +35,7 @@ static int no_tuple_left(struct attempt *a)
 				: "no tuple left, failing with EADDRNOTAVAIL (said once a minute)",
 			a, 0);
 	if (library.plan.when_full == FULL_KERNEL)
-		return leave_to_kernel(a);
+		return leave_to_kernel(a, TUPLEBIND_PASSED_FULL);
 	tuple_restore(a->record, a->fd);
 	errno = EADDRNOTAVAIL;
 	return -1;
@@ -46,13 +45,12 @@ static int table_is_full(struct attempt *a)
 {
 	static struct log_once said;
 
-	table_count(&library.table, TUPLEBIND_TABLE_FULL);
 	if (log_due(&said, LOG_WARN))
 		attempt_say(LOG_WARN,
 			"table full, the kernel chooses; set a larger TUPLEBIND_TABLE_SIZE (said "
 			"once a minute)",
 			a, 0);
-	return leave_to_kernel(a);
+	return leave_to_kernel(a, TUPLEBIND_TABLE_FULL);
 }
 
 static void no_late_bind(void)
@@ -271,5 +269,6 @@ int walk_connect(struct attempt *a)
 		return errno == 0 ? 0 : -1;
 	if (walked.table_full)
 		return table_is_full(a);
-	return walked.full && !walked.give_up ? no_tuple_left(a) : leave_to_kernel(a);
+	return walked.full && !walked.give_up ? no_tuple_left(a)
+					      : leave_to_kernel(a, TUPLEBIND_PASSED_HELPLESS);
 }
