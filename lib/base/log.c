@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -144,18 +143,4 @@ void log_line(enum log_level level, const char *message)
 	text_clear(&text);
 	text_put(&text, message);
 	log_text(level, &text);
-}
-
-bool log_due(struct log_once *once, enum log_level level)
-{
-	struct timespec now;
-
-	if (!log_wants(level))
-		return false;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	uint64_t next = atomic_load_explicit(&once->next, memory_order_relaxed);
-	/* One of several threads that come here at once says it. */
-	return (uint64_t)now.tv_sec >= next &&
-	       atomic_compare_exchange_strong_explicit(&once->next, &next,
-		       (uint64_t)now.tv_sec + 60, memory_order_relaxed, memory_order_relaxed);
 }

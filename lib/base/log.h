@@ -26,11 +26,3 @@ bool log_wants(enum log_level level);
 /* Writes "tuplebind[PID] LEVEL: MESSAGE\n" when @level is wanted. Keeps errno. */
 void log_text(enum log_level level, const struct text *message);
 void log_line(enum log_level level, const char *message);
-
-/* A message that is said at most once a minute: one of these per kind, static. */
-struct log_once {
-	_Atomic uint64_t next; /* CLOCK_MONOTONIC second from which it may be said again */
-};
-
-/* True when the message of @once may be said now; it counts as said then. */
-bool log_due(struct log_once *once, enum log_level level);

@@ -1,6 +1,6 @@
 #include "choose/source.h"
 
-#include "base/log.h"
+#include "base/event.h"
 #include "base/random.h"
 #include "choose/interface.h"
 #include "kernel/route.h"
@@ -338,41 +338,55 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr)
 	return false;
 }
 
-/* "10.0.0.0/24", "eth0", "10.0.0.5 and on" */
-static void put_part(struct text *line, const struct pool_part *part)
+/* "10.0.0.0/24", "eth0", "10.0.0.5-" */
+static void put_part(struct text *t, const struct pool_part *part)
 {
+	text_clear(t);
 	if (part->interface != NULL) {
-		text_put(line, interface_name(part->interface));
+		text_put(t, interface_name(part->interface));
 		return;
 	}
-	text_put_addr(line, &part->first);
-	text_put(line, part->prefix_bits != 0 ? "/" : " and on");
+	text_put_addr(t, &part->first);
+	text_put(t, part->prefix_bits != 0 ? "/" : "-");
 	if (part->prefix_bits != 0)
-		text_put_number(line, part->prefix_bits);
+		text_put_number(t, part->prefix_bits);
+}
+
+/* The command that makes all of a prefix this host's. */
+static void put_fix(struct event *e, const struct pool_part *part)
+{
+	struct text prefix, fix;
+
+	if (part->prefix_bits == 0)
+		return;
+	put_part(&prefix, part);
+	text_clear(&fix);
+	text_put(&fix, addr_is_v4(&part->first) ? "ip" : "ip -6");
+	text_put(&fix, " route add local ");
+	text_put(&fix, prefix.bytes);
+	text_put(&fix, " dev lo");
+	event_text(e, "fix", fix.bytes);
 }
 
 static void tell_missing(const struct source_walk *w, const struct addr *a, bool whole_part)
 {
 	const struct pool_part *part = w->place.part;
-	struct text line;
+	struct text pool;
+	struct event e;
 
-	text_clear(&line);
+	if (!event_begin(&e, LOG_WARN, "set-aside"))
+		return;
 	if (whole_part) {
-		put_part(&line, part);
-		text_put(&line, ": hardly any of its addresses is this host's");
+		put_part(&pool, part);
+		event_text(&e, "pool", pool.bytes);
+		event_text(&e, "reason", "hardly any of its addresses is this host's");
 	} else {
-		text_put_addr(&line, a);
-		text_put(&line, " is no address of this host");
+		event_addr(&e, "laddr", a);
+		event_text(&e, "reason", "no address of this host");
 	}
-	text_put(&line, ", set aside and tried again every 5 s");
-	if (part->prefix_bits != 0) {
-		text_put(&line, "; to have all of the prefix: ip ");
-		text_put(&line, addr_is_v4(a) ? "" : "-6 ");
-		text_put(&line, "route add local ");
-		put_part(&line, part);
-		text_put(&line, " dev lo");
-	}
-	log_text(LOG_WARN, &line);
+	event_text(&e, "again", "every 5 s");
+	put_fix(&e, part);
+	event_end(&e);
 }
 
 /* Whether the whole part is missing, by what has become of its addresses so far. */
@@ -421,25 +435,26 @@ void source_walk_unreachable(struct source_walk *w)
 
 void source_walk_tell_unreachable(struct source_walk *w, const struct addr *laddr, int error)
 {
-	struct text line;
+	struct event e;
 
-	if (!outage_begins(&w->memory->outages, hash_pair(w->memory, laddr, &w->faddr)))
+	if (!outage_begins(&w->memory->outages, hash_pair(w->memory, laddr, &w->faddr)) ||
+		!event_begin(&e, LOG_WARN, "set-aside"))
 		return;
-	text_clear(&line);
-	text_put_addr(&line, laddr);
-	text_put(&line, " cannot reach ");
-	text_put_addr(&line, &w->faddr);
-	text_put(&line, " (errno=");
-	text_put_number(&line, (uint64_t)error);
-	text_put(&line, "), set aside for it and tried again every 5 s");
-	log_text(LOG_WARN, &line);
+	event_addr(&e, "laddr", laddr);
+	event_addr(&e, "faddr", &w->faddr);
+	event_error(&e, error);
+	event_text(&e, "reason", "no route from it to there");
+	event_text(&e, "again", "every 5 s");
+	event_end(&e);
 }
 
 void source_walk_worked(struct source_walk *w)
 {
 	struct source_memory *m = w->memory;
 	struct pool_place *place = &w->place;
-	struct text line;
+	bool part_ends, addr_ends, pair_ends;
+	struct text pool;
+	struct event e;
 
 	if (w->automatic)
 		return;
@@ -447,18 +462,19 @@ void source_walk_worked(struct source_walk *w)
 		atomic_store_explicit(&place->part->failed, 0, memory_order_relaxed);
 	if (!outage_any_told(&m->outages))
 		return;
-	text_clear(&line);
-	if (place->count > PART_LARGE && outage_ends(&m->outages, hash_part(m, place->part))) {
-		put_part(&line, place->part);
-	} else if (outage_ends(&m->outages, hash_addr(m, &place->addr))) {
-		text_put_addr(&line, &place->addr);
-	} else if (outage_ends(&m->outages, hash_pair(m, &place->addr, &w->faddr))) {
-		text_put_addr(&line, &place->addr);
-		text_put(&line, " for ");
-		text_put_addr(&line, &w->faddr);
-	} else {
+	part_ends =
+		place->count > PART_LARGE && outage_ends(&m->outages, hash_part(m, place->part));
+	addr_ends = outage_ends(&m->outages, hash_addr(m, &place->addr));
+	pair_ends = outage_ends(&m->outages, hash_pair(m, &place->addr, &w->faddr));
+	if (!(part_ends || addr_ends || pair_ends) || !event_begin(&e, LOG_WARN, "back"))
 		return;
+	if (part_ends) {
+		put_part(&pool, place->part);
+		event_text(&e, "pool", pool.bytes);
+	} else {
+		event_addr(&e, "laddr", &place->addr);
+		if (!addr_ends)
+			event_addr(&e, "faddr", &w->faddr);
 	}
-	text_put(&line, " is used again");
-	log_text(LOG_WARN, &line);
+	event_end(&e);
 }

@@ -7,7 +7,8 @@
  */
 #pragma once
 
-#include "base/log.h"
+#include "base/event.h"
+#include "base/probe.h"
 #include "interpose/library.h"
 
 /* A send that connects on the way (MSG_FASTOPEN), as the program called it. */
@@ -74,8 +75,8 @@ int attempt_call(struct attempt *a);
 /* Makes the program's own call without us, and counts why. As connect(). */
 int attempt_pass(struct attempt *a, enum tuplebind_counter why);
 
-/* Logs @what with the attempt's descriptor and tuple, and @error unless 0. */
-void attempt_say(enum log_level level, const char *what, const struct attempt *a, int error);
+/* Puts what every event of a connect() has: descriptor, protocol, tuple as far as it is known. */
+void attempt_describe(struct event *e, const struct attempt *a);
 
 /* True when the socket goes on connecting, or is connected, after its call ended with @error. */
 bool attempt_kept(const struct attempt *a, int error);

@@ -142,8 +142,24 @@ static bool is_special(struct attempt *a)
 
 int attempt_pass(struct attempt *a, enum tuplebind_counter why)
 {
+	static const char *const reasons[TUPLEBIND_COUNTERS] = {
+		[TUPLEBIND_TABLE_FULL] = "table full",
+		[TUPLEBIND_PASSED_SKIPPED] = "skipped by the settings",
+		[TUPLEBIND_PASSED_BOUND] = "the program has chosen its port",
+		[TUPLEBIND_PASSED_SPECIAL] = "only the kernel can serve it",
+		[TUPLEBIND_PASSED_NAMESPACE] = "of another network namespace",
+		[TUPLEBIND_PASSED_HELPLESS] = "no address could be bound",
+		[TUPLEBIND_PASSED_FULL] = "no tuple left",
+	};
+	struct event e;
+
 	table_count(&library.table, TUPLEBIND_PASSED);
 	table_count(&library.table, why);
+	if (event_begin(&e, LOG_DEBUG, "passed")) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", reasons[why]);
+		event_end(&e);
+	}
 	return attempt_call(a);
 }
 

@@ -27,6 +27,18 @@
 
 #define UNSHARED_SECONDS 5 /* then it may be different again */
 
+static void tell_unusable(void)
+{
+	struct event e;
+
+	if (event_begin(&e, LOG_WARN, "no-udp-diag")) {
+		event_text(&e, "reason", "the kernel tells nothing of UDP sockets");
+		event_text(&e, "then", "UDP is left to it");
+		event_text(&e, "fix", "modprobe udp_diag");
+		event_end(&e);
+	}
+}
+
 bool datagram_usable(void)
 {
 	static _Atomic int known; /* 1: yes, -1: no */
@@ -35,8 +47,7 @@ bool datagram_usable(void)
 	if (usable == 0) {
 		usable = diag_sees_udp() ? 1 : -1;
 		if (usable < 0 && atomic_exchange_explicit(&known, -1, memory_order_relaxed) == 0)
-			log_line(LOG_WARN, "the kernel tells nothing of UDP sockets (no udp_diag); "
-					   "UDP is left to it");
+			tell_unusable();
 		atomic_store_explicit(&known, usable, memory_order_relaxed);
 	}
 	return usable > 0;

@@ -1,5 +1,7 @@
 #include "interpose/library.h"
 
+#include "base/event.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,14 +17,15 @@ bool library_table_sound(void)
 	if (table_intact(&library.table))
 		return true;
 	if (atomic_exchange_explicit(&library.active, 0, memory_order_relaxed)) {
-		struct text line;
+		struct event e;
 
-		text_clear(&line);
-		text_put(&line, "the table is unusable: some process has written over ");
-		text_put(&line, library.table_path);
-		text_put(&line, "; the kernel chooses from now on; remove the file and start the "
-				"programs anew");
-		log_text(LOG_WARN, &line);
+		if (event_begin(&e, LOG_WARN, "table-unusable")) {
+			event_text(&e, "reason", "some process has written over it");
+			event_text(&e, "file", library.table_path);
+			event_text(&e, "then", "the kernel chooses");
+			event_text(&e, "fix", "remove the file and start the programs anew");
+			event_end(&e);
+		}
 	}
 	return false;
 }
@@ -79,6 +82,17 @@ static int prepare(const struct config *c, struct fault *f)
 	return 0;
 }
 
+static void tell_attached(void)
+{
+	struct event e;
+
+	if (event_begin(&e, LOG_DEBUG, "attached")) {
+		event_text(&e, "table", library.table_path);
+		event_text(&e, "program", program_invocation_short_name);
+		event_end(&e);
+	}
+}
+
 /*
  * Runs before main(). Whatever goes wrong here costs one line and the service of
  * tuplebind, never the program, unless TUPLEBIND_STRICT asks for that.
@@ -123,7 +137,7 @@ __attribute__((constructor)) static void start(void)
 	process_enter(&library.table, &library.self);
 	pthread_atfork(before_fork, after_fork_in_parent, library_start_child);
 	atomic_store_explicit(&library.active, 1, memory_order_release);
-	log_line(LOG_DEBUG, "attached");
+	tell_attached();
 	errno = saved;
 }
 

@@ -21,27 +21,13 @@
 #define TIMEWAIT_SECONDS 60 /* TCP_TIMEWAIT_LEN of the kernel */
 #define EVEN_SECONDS	 5  /* then it may be different again */
 
-void attempt_say(enum log_level level, const char *what, const struct attempt *a, int error)
+void attempt_describe(struct event *e, const struct attempt *a)
 {
-	struct text line;
-
-	if (!log_wants(level))
-		return;
-	text_clear(&line);
-	text_put(&line, what);
-	text_put(&line, " fd=");
-	text_put_number(&line, (uint64_t)a->fd);
-	if (a->lport != 0) {
-		text_put(&line, " local=");
-		text_put_endpoint(&line, &a->laddr, a->lport);
-	}
-	text_put(&line, " foreign=");
-	text_put_endpoint(&line, &a->faddr, a->fport);
-	if (error != 0) {
-		text_put(&line, " errno=");
-		text_put_number(&line, (uint64_t)error);
-	}
-	log_text(level, &line);
+	event_number(e, "fd", (uint64_t)a->fd);
+	event_text(e, "protocol", a->protocol == IPPROTO_UDP ? "udp" : "tcp");
+	if (a->lport != 0)
+		event_endpoint(e, "local", &a->laddr, a->lport);
+	event_endpoint(e, "foreign", &a->faddr, a->fport);
 }
 
 bool attempt_kept(const struct attempt *a, int error)
@@ -111,7 +97,13 @@ void tuple_keep_for_stranger(struct attempt *a)
 	process_strayed(&library.table);
 	a->strays++;
 	table_count(&library.table, TUPLEBIND_RETRIES);
-	attempt_say(LOG_DEBUG, "taken by somebody else", a, 0);
+	PROBE(retry, a->fd, &a->lane, a->lport);
+	struct event e;
+	if (event_begin(&e, LOG_DEBUG, "retry")) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", "taken by somebody else");
+		event_end(&e);
+	}
 }
 
 void tuple_lost(struct record *r, int fd)
@@ -147,7 +139,8 @@ void tuple_restore(struct record *r, int fd)
  */
 static void check_port(struct attempt *a)
 {
-	static struct log_once moved;
+	static struct event_limit limit;
+	struct event e;
 	struct addr local;
 	uint16_t port;
 
@@ -158,8 +151,11 @@ static void check_port(struct attempt *a)
 	if (claim_take_port(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
 		a->claim = CLAIM_NONE;
 	book_set_claim(a->record, a->claim);
-	if (log_due(&moved, LOG_INFO))
-		attempt_say(LOG_INFO, "the kernel's port range has changed, read anew", a, 0);
+	if (event_begin_limited(&e, LOG_INFO, "ports-changed", &limit)) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", "the kernel's port range has changed, read anew");
+		event_end(&e);
+	}
 	plan_set_ports(&library.plan);
 }
 
@@ -188,7 +184,14 @@ enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way)
 	}
 	table_count(&library.table, TUPLEBIND_BOUND);
 	table_count(&library.table, way);
-	attempt_say(LOG_DEBUG, "connected", a, error);
+	struct event e;
+	if (event_begin(
+		    &e, LOG_DEBUG, error == 0 || attempt_kept(a, error) ? "connected" : "failed")) {
+		attempt_describe(&e, a);
+		event_text(&e, "bind", way == TUPLEBIND_LATE ? "late" : "explicit");
+		event_error(&e, error);
+		event_end(&e);
+	}
 	errno = error;
 	return TRIED_DONE;
 }
@@ -423,6 +426,7 @@ static enum tried try_tuples(struct attempt *a)
 				table_full |= got == -ENOSPC;
 				break;
 			}
+			PROBE(claim, a->fd, &a->lane, a->lport, a->claim);
 			if (!note_touch(a)) {
 				claim_give_back(&library.table, a->claim);
 				return TRIED_GIVE_UP;

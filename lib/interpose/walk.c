@@ -25,16 +25,19 @@ static int leave_to_kernel(struct attempt *a, enum tuplebind_counter why)
 
 static int no_tuple_left(struct attempt *a)
 {
-	static struct log_once said;
+	static struct event_limit limit;
+	bool to_kernel = library.plan.when_full == FULL_KERNEL;
+	struct event e;
 
 	table_count(&library.table, TUPLEBIND_FULL);
-	if (log_due(&said, LOG_WARN))
-		attempt_say(LOG_WARN,
-			library.plan.when_full == FULL_KERNEL
-				? "no tuple left, the kernel may try (said once a minute)"
-				: "no tuple left, failing with EADDRNOTAVAIL (said once a minute)",
-			a, 0);
-	if (library.plan.when_full == FULL_KERNEL)
+	PROBE(full, a->fd, &a->faddr, a->fport);
+	if (event_begin_limited(&e, LOG_WARN, "full", &limit)) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", "no tuple left");
+		event_text(&e, "then", to_kernel ? "the kernel may try" : "EADDRNOTAVAIL");
+		event_end(&e);
+	}
+	if (to_kernel)
 		return leave_to_kernel(a, TUPLEBIND_PASSED_FULL);
 	tuple_restore(a->record, a->fd);
 	errno = EADDRNOTAVAIL;
@@ -43,19 +46,28 @@ static int no_tuple_left(struct attempt *a)
 
 static int table_is_full(struct attempt *a)
 {
-	static struct log_once said;
+	static struct event_limit limit;
+	struct event e;
 
-	if (log_due(&said, LOG_WARN))
-		attempt_say(LOG_WARN,
-			"table full, the kernel chooses; set a larger TUPLEBIND_TABLE_SIZE (said "
-			"once a minute)",
-			a, 0);
+	if (event_begin_limited(&e, LOG_WARN, "table-full", &limit)) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", "no room in the table");
+		event_text(&e, "then", "the kernel chooses");
+		event_text(&e, "fix", "a larger TUPLEBIND_TABLE_SIZE");
+		event_end(&e);
+	}
 	return leave_to_kernel(a, TUPLEBIND_TABLE_FULL);
 }
 
 static void no_late_bind(void)
 {
-	log_line(LOG_INFO, "this kernel has no late bind (Linux 6.3), using explicit bind");
+	struct event e;
+
+	if (event_begin(&e, LOG_INFO, "no-late-bind")) {
+		event_text(&e, "reason", "this kernel has none (Linux 6.3)");
+		event_text(&e, "then", "explicit bind");
+		event_end(&e);
+	}
 	atomic_store_explicit(&library.plan.late, 0, memory_order_relaxed);
 	plan_set_ports(&library.plan);
 }

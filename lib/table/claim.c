@@ -1,5 +1,6 @@
 #include "table/claim.h"
 
+#include "base/probe.h"
 #include "base/random.h"
 
 #include <errno.h>
@@ -371,6 +372,7 @@ bool claim_give_back(struct table *t, claim c)
 				 &slab->claims[claim_bit(c) / 64], ~mine, memory_order_release) &
 			 mine;
 	table_note_cleared(t);
+	PROBE(give_back, c);
 	return was_there;
 }
 

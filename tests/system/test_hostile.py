@@ -286,7 +286,7 @@ def test_written_over(host, part, backend):
         said = expect_lines(worker.errors())
         print(result["connects"], said)
         if part == "everything":
-            assert len([line for line in said if "the table is unusable" in line]) == 1, said
+            assert len([line for line in said if "event=table-unusable" in line]) == 1, said
     assert len(set(host.tuples(PORT))) == len(host.tuples(PORT))
     for worker in workers:
         assert worker.end() == 0, worker.errors()
@@ -305,5 +305,5 @@ def test_unusable_is_said_once_by_each(host):
         for fd in fds:
             assert steps(f"close {fd}") == "0"
         [line] = steps.program.errors().splitlines()
-        assert " warn: the table is unusable" in line
+        assert " warn: event=table-unusable " in line
         assert table in line

@@ -197,7 +197,7 @@ def connect_all(steps, kind, port, count):
 def test_never_connected_to_itself(alone, kind, backend):
     steps = alone.steps(log="debug", backend=backend)
     assert set(connect_all(steps, kind, SELF[backend], 100)) == {"ECONNREFUSED"}
-    tried = {int(port) for port in re.findall(r"connected .*?local=\S*?:(\d+) ", steps.program.errors())}
+    tried = {int(port) for port in re.findall(r"event=failed .*?local=\S*?:(\d+) ", steps.program.errors())}
     expected = {port for port in alone.ports if backend == "auto" or port % 2}
     assert tried == expected - {SELF[backend]}
 

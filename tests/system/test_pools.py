@@ -213,7 +213,7 @@ def test_prefix_whose_route_is_missing(hosts, prefix, to):
     client.must("ip", *option.split(), "route", "add", "local", prefix, "dev", "lo")
     network = ipaddress.ip_network(prefix)
     harness.eventually(lambda: ipaddress.ip_address(opener.open()[0]) in network)
-    assert len(opener.told("")) == 2 and opener.told(f"{prefix} is used again"), opener.told("")
+    assert len(opener.told("")) == 2 and opener.told("event=back", f"pool={prefix}"), opener.told("")
 
 
 def test_others_carry_on_beside_a_prefix_whose_route_is_missing(hosts):
@@ -239,11 +239,11 @@ def test_address_disappears_and_comes_back(hosts):
     time.sleep(6)  # set aside for 5 s, and tried again in vain
     opener.open(30)
     lines = opener.told("10.7.0.2")
-    assert len(lines) == 1 and "warn: 10.7.0.2 is no address of this host" in lines[0], lines
+    assert len(lines) == 1 and "event=set-aside" in lines[0] and 'laddr=10.7.0.2 reason="no address of this host"' in lines[0], lines
     client.add_addresses("10.7.0.2/24", device="wire")
     opener.until_used("10.7.0.2")
     assert opener.counts(40) == dict.fromkeys(WIRE, 10)
-    assert len(opener.told("10.7.0.2")) == 2 and len(opener.told("10.7.0.2 is used again")) == 1
+    assert len(opener.told("10.7.0.2")) == 2 and len(opener.told("event=back", "laddr=10.7.0.2")) == 1
     assert len(opener.told("")) == 2, opener.told("")
 
 
@@ -268,7 +268,7 @@ def test_pool_of_nothing_but_lost_addresses(hosts):
     client, _ = hosts
     opener = Opener(client, addrs="10.8.0.0/24,10.9.0.1-10.9.0.50")
     assert set(opener.open(10)) == {"10.7.0.1"}
-    assert 1 <= len(opener.told("is no address of this host")) <= 10
+    assert 1 <= len(opener.told("event=set-aside")) <= 10
 
 
 ROUTING = ["unreachable", "prohibit", "blackhole"]
@@ -293,10 +293,10 @@ def test_address_that_cannot_reach_the_destination(hosts, how, to, refused, pool
     used = [a for _ in range(5) for a in opener.open(6, kind)]
     assert set(used) == set(pool) - {refused}
     lines = opener.told("")
-    assert len(lines) == 1 and f"{refused} cannot reach {to}" in lines[0], lines
+    assert len(lines) == 1 and "event=set-aside" in lines[0] and f"laddr={refused} faddr={to} " in lines[0], lines
     client.must("ip", "-6" if ":" in to else "-4", "rule", "del", "from", refused, how)
     opener.until_used(refused)
-    assert len(opener.told(f"{refused} for {to} is used again")) == 1
+    assert len(opener.told("event=back", f"laddr={refused} faddr={to}")) == 1
 
 
 def test_address_that_reaches_other_destinations(hosts):

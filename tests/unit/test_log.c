@@ -252,15 +252,3 @@ Test(log, a_file_at_its_size_limit_kills_nobody)
 	sigpending(&pending);
 	cr_expect_not(sigismember(&pending, SIGXFSZ));
 }
-
-Test(log, what_is_said_once_a_minute)
-{
-	static struct log_once once, other;
-
-	use_stderr(LOG_WARN);
-	cr_expect_not(log_due(&once, LOG_DEBUG), "not wanted, and so not said");
-	cr_expect(log_due(&once, LOG_WARN));
-	for (int i = 0; i < 10; i++)
-		cr_expect_not(log_due(&once, LOG_WARN));
-	cr_expect(log_due(&other, LOG_WARN));
-}
