@@ -39,12 +39,13 @@ void source_start(struct source_memory *m, uint64_t turn)
 	interface_forked();
 }
 
+/* For what only this process remembers a quick hash will do: a collision costs a question. */
 static uint64_t hash_addr(const struct source_memory *m, const struct addr *a)
 {
-	uint64_t words[3] = {0, 0, a->scope};
+	uint64_t words[2];
 
 	memcpy(words, a->bytes, sizeof a->bytes);
-	return hash_words(&m->key, words, 3);
+	return hash_mix(words[1] + hash_mix(words[0] + hash_mix(m->key.words[0] + a->scope)));
 }
 
 /* Of an address with a destination. */

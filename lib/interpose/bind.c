@@ -153,6 +153,7 @@ EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 	uint16_t port;
 	int saved = errno;
 
+	book_note_changed(fd);
 	if (!tcp_served() || !attempt_readable(to, length) ||
 		!addr_from_sockaddr(to, length, &laddr, &port) || !book_usable())
 		return next()->bind(fd, to, length);

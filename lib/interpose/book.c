@@ -11,9 +11,9 @@
 
 /*
  * An entry, in one word: 0 nothing is known; FRESH a socket the book saw made, with its
- * kind and the count of forks then; RECORD the number of a record.
+ * kind and the count of forks then, perhaps CHANGED since; RECORD the number of a record.
  */
-enum entry { NOTHING = 0, FRESH = 1, RECORD = 2, ENTRY_MASK = 3 };
+enum entry { NOTHING = 0, FRESH = 1, RECORD = 2, ENTRY_MASK = 3, CHANGED = 1 << 5 };
 
 #define CHUNK 4096
 
@@ -174,6 +174,26 @@ void book_note_socket(struct table *t, int fd, enum sock_kind kind)
 		book_set_flag(r, RECORD_SHARED);
 		book_settle(t, r);
 	}
+}
+
+bool book_is_pristine(int fd)
+{
+	_Atomic uint64_t *entry = entry_of(fd, false);
+	uint64_t seen = entry ? atomic_load_explicit(entry, memory_order_relaxed) : 0;
+
+	return (seen & (ENTRY_MASK | CHANGED)) == FRESH &&
+	       seen >> 32 == atomic_load_explicit(&book.forks, memory_order_relaxed);
+}
+
+void book_note_changed(int fd)
+{
+	_Atomic uint64_t *entry = entry_of(fd, false);
+	uint64_t seen = entry ? atomic_load_explicit(entry, memory_order_relaxed) : 0;
+
+	while ((seen & (ENTRY_MASK | CHANGED)) == FRESH &&
+		!atomic_compare_exchange_weak_explicit(
+			entry, &seen, seen | CHANGED, memory_order_relaxed, memory_order_relaxed))
+		;
 }
 
 struct record *book_find(int fd, enum sock_kind *kind)

@@ -65,6 +65,16 @@ bool book_has(int fd);
  */
 void book_note_socket(struct table *t, int fd, enum sock_kind kind);
 
+/*
+ * True when nothing that matters here has been done to the socket since it was made, by this
+ * process, and no other one can have it: it need not be asked.
+ */
+bool book_is_pristine(int fd);
+
+/* Something has: bind(), an option that decides about addresses and ports, a connect() without us.
+ */
+void book_note_changed(int fd);
+
 /* The record of @fd, or NULL when it has none; *kind is KIND_OTHER when the book does not know. */
 struct record *book_find(int fd, enum sock_kind *kind);
 

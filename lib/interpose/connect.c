@@ -6,6 +6,7 @@
  * connect() untouched. send.c comes here as well.
  */
 #include "interpose/attempt.h"
+#include "interpose/plain.h"
 
 #include "kernel/sock.h"
 
@@ -153,6 +154,7 @@ int attempt_pass(struct attempt *a, enum tuplebind_counter why)
 	};
 	struct event e;
 
+	book_note_changed(a->fd);
 	table_count(&library.table, TUPLEBIND_PASSED);
 	table_count(&library.table, why);
 	if (event_begin(&e, LOG_DEBUG, "passed")) {
@@ -166,21 +168,22 @@ int attempt_pass(struct attempt *a, enum tuplebind_counter why)
 static int take_over(struct attempt *a)
 {
 	enum tuplebind_counter why;
-	bool bound;
+	bool bound = false;
 
 	if (!library_table_sound())
 		return attempt_call(a);
 	if (!attempt_destination_served(a, &why))
 		return attempt_pass(a, why);
-	if (!unbound(a, &bound))
+	bool plain = plain_is(a);
+	if (!plain && !unbound(a, &bound))
 		return attempt_pass(a, TUPLEBIND_PASSED_BOUND);
-	if (!netns_has_socket(&library.netns, a->fd))
+	if (!plain && !netns_has_socket(&library.netns, a->fd))
 		return attempt_pass(a, TUPLEBIND_PASSED_NAMESPACE);
 	if (a->protocol == IPPROTO_UDP && !datagram_usable())
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	if (bound)
 		return tuple_connect_bound(a);
-	if (!resolve_any(a) || is_special(a))
+	if (!resolve_any(a) || (!plain && is_special(a)))
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	return walk_connect(a);
 }

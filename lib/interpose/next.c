@@ -19,6 +19,7 @@ const struct next *next(void)
 		find(&found.socket, "socket");
 		find(&found.bind, "bind");
 		find(&found.getsockname, "getsockname");
+		find(&found.setsockopt, "setsockopt");
 		find(&found.connect, "connect");
 		find(&found.sendto, "sendto");
 		find(&found.sendmsg, "sendmsg");
@@ -31,6 +32,8 @@ const struct next *next(void)
 		find(&found.fcntl, "fcntl");
 		find(&found.fcntl64, "fcntl64");
 		find(&found.fork_, "_Fork");
+		find(&found.setns, "setns");
+		find(&found.unshare, "unshare");
 		atomic_store_explicit(&complete, 1, memory_order_release);
 	}
 	return &found;

@@ -19,7 +19,7 @@ static int get_int(int fd, int level, int name, int *value)
 
 static int set_int(int fd, int level, int name, int value)
 {
-	return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+	return syscall(SYS_setsockopt, fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
 }
 
 /* Whether an option is set to anything; what cannot be read counts as not. */

@@ -214,6 +214,8 @@ static void stress_interfaces(void)
 	addr_parse("127.0.0.1", &home);
 	interface = interface_get("lo", &f);
 	fixture_need(interface != NULL, f.text);
+	/* What it really has goes. */
+	change_and_look(1);
 	run(use_interface);
 }
 

@@ -1,0 +1,88 @@
+/*
+ * See plain.h. Also the calls that are taken over for this alone: setsockopt(), setns(), unshare().
+ */
+#include "interpose/plain.h"
+
+#include "kernel/sock.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sched.h>
+
+static struct {
+	_Atomic int
+		lost; /* 1: some pristine socket was not plain, or the process changed namespaces */
+	_Atomic uint64_t asked; /* the second in which one was plain */
+} trust;
+
+static bool has_no_port(const struct attempt *a)
+{
+	struct addr laddr;
+	uint16_t port;
+
+	return sock_local(a->fd, &laddr, &port) == 0 && port == 0 && addr_is_any(&laddr);
+}
+
+static bool ask(const struct attempt *a)
+{
+	return has_no_port(a) && !sock_ports_narrowed(a->fd) &&
+	       netns_has_socket(&library.netns, a->fd) && sock_device(a->fd) == 0 &&
+	       !sock_is_marked(a->fd) && (a->protocol != IPPROTO_UDP || !sock_reuses_port(a->fd));
+}
+
+bool plain_is(const struct attempt *a)
+{
+	uint64_t now = aside_now();
+
+	if (atomic_load_explicit(&trust.lost, memory_order_relaxed) || !book_is_pristine(a->fd))
+		return false;
+	if (atomic_load_explicit(&trust.asked, memory_order_relaxed) == now)
+		return a->protocol != IPPROTO_UDP || has_no_port(a);
+	if (ask(a)) {
+		atomic_store_explicit(&trust.asked, now, memory_order_relaxed);
+		return true;
+	}
+	/* A UDP socket that has been sent from says nothing of others. */
+	if (a->protocol != IPPROTO_UDP || has_no_port(a))
+		atomic_store_explicit(&trust.lost, 1, memory_order_relaxed);
+	return false;
+}
+
+/* Options on which it depends whether and how a socket is served. */
+static bool matters(int level, int option)
+{
+	switch (level) {
+	case SOL_SOCKET:
+		return option == SO_BINDTODEVICE || option == SO_BINDTOIFINDEX ||
+		       option == SO_MARK || option == SO_REUSEPORT;
+	case IPPROTO_IP:
+		return option == IP_LOCAL_PORT_RANGE;
+	default:
+		return false;
+	}
+}
+
+EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
+{
+	if (matters(level, option))
+		book_note_changed(fd);
+	return next()->setsockopt(fd, level, option, value, length);
+}
+
+static void note_namespace(void)
+{
+	atomic_store_explicit(&trust.lost, 1, memory_order_relaxed);
+}
+
+EXPORT int setns(int fd, int type)
+{
+	note_namespace();
+	return next()->setns(fd, type);
+}
+
+EXPORT int unshare(int flags)
+{
+	if (flags & CLONE_NEWNET)
+		note_namespace();
+	return next()->unshare(flags);
+}
