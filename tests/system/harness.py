@@ -138,13 +138,23 @@ class Host:
 
     def __init__(self, ports=(40000, 40999)):
         self.programs = []
-        self.anchor = Program(["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--",
-                               "sh", "-c", "echo ready; exec cat"], clean_environment())
+        self.anchor = Program(["setpriv", "--pdeathsig", "KILL", *self.anchor_words()],
+                              clean_environment())
         assert self.anchor.line() == "ready", self.anchor.errors()
         self.namespace = os.stat(f"/proc/{self.anchor.pid}/ns/net").st_ino
         self.run("ip", "link", "set", "lo", "up")
         self.sysctl("net.core.somaxconn", 65535)
         self.set_ports(*ports)
+
+    # What a host with more namespaces than the network's does otherwise.
+
+    def anchor_words(self):
+        """The anchor: makes the namespace, says ready, holds it."""
+        return ["unshare", "--net", "--", "sh", "-c", "echo ready; exec cat"]
+
+    def enter_words(self):
+        """What stands before a program's command line to have it run on this host."""
+        return ["nsenter", f"--net=/proc/{self.anchor.pid}/ns/net", "--"]
 
     # The host's settings.
 
@@ -171,8 +181,7 @@ class Host:
         preload: None (a stranger), "run" (under `tuplebind run`) or the items of LD_PRELOAD. That
         variable is set last on the way, or it would be for the helpers as well.
         """
-        line = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/proc/{self.anchor.pid}/ns/net",
-                "--"]
+        line = ["setpriv", "--pdeathsig", "KILL", *self.enter_words()]
         if preload == "run":
             line += [str(COMMAND), "run", "--"]
         elif preload is not None:
@@ -302,17 +311,18 @@ class Host:
         self.anchor.close()
 
 
-def join(one, other, one_addresses, other_addresses):
+def join(one, other, one_addresses, other_addresses, other_device="wire"):
     """A cable between two hosts: devices "wire" with these addresses (with prefix length)."""
+    devices = ((one, "wire"), (other, other_device))
     for host in (one, other):
         host.sysctl("net.ipv6.conf.default.accept_dad", 0)  # or link-local addresses take a second
-    one.must("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire",
+    one.must("ip", "link", "add", "wire", "type", "veth", "peer", "name", other_device,
              "netns", str(other.anchor.pid))
-    for host, addresses in ((one, one_addresses), (other, other_addresses)):
-        host.add_addresses(*addresses, device="wire")
-        host.must("ip", "link", "set", "wire", "up")
-    for host in (one, other):  # or the first packets are lost, and sent again a second later
-        eventually(lambda host=host: "state UP" in host.must("ip", "link", "show", "dev", "wire"))
+    for (host, device), addresses in zip(devices, (one_addresses, other_addresses)):
+        host.add_addresses(*addresses, device=device)
+        host.must("ip", "link", "set", device, "up")
+    for host, device in devices:  # or the first packets are lost, and sent again a second later
+        eventually(lambda host=host, device=device: "state UP" in host.must("ip", "link", "show", "dev", device))
 
 
 def eventually(holds, limit=LIMIT):

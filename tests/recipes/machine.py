@@ -1,0 +1,60 @@
+"""A host that is a whole Debian: systemd is its first process, and tuplebind is installed.
+
+Recipes run on it as they stand, with the paths and addresses they name, and nothing of it reaches
+the machine of the tests.
+"""
+
+import pathlib
+import subprocess
+import tempfile
+import uuid
+
+import harness
+
+BOOT = pathlib.Path(__file__).with_name("boot")
+NAMESPACES = ("net", "mnt", "uts", "ipc", "cgroup")
+RUNNING = ("running", "degraded")  # or a unit of no concern here has failed
+
+
+class Machine(harness.Host):
+    """Made by `boot`, which tells what is its own."""
+
+    def __init__(self, **options):
+        self.name = f"tuplebind-{uuid.uuid4().hex[:8]}"
+        self.directory = tempfile.TemporaryDirectory(prefix="tuplebind-")
+        super().__init__(**options)
+        harness.eventually(lambda: self.run("systemctl", "is-system-running").out.strip() in RUNNING)
+
+    def anchor_words(self):
+        return ["unshare", "--mount", BOOT, self.directory.name, self.name, harness.BUILD]
+
+    def enter_words(self):
+        own = f"/proc/{self.anchor.pid}/ns"
+        return ["nsenter", *(f"--{'mount' if kind == 'mnt' else kind}={own}/{kind}" for kind in NAMESPACES),
+                f"--pid={own}/pid_for_children", "--wdns=/", "--"]
+
+    def shell(self, text, **options):
+        """Runs a recipe's commands to their end, stopping at one that fails; what they printed."""
+        return self.must("sh", "-ec", text, **options)
+
+    def write(self, path, text):
+        self.must("sh", "-ec", 'mkdir -p "${1%/*}"; cat >"$1"', "sh", path, stdin=text)
+
+    def journal(self, unit):
+        return self.must("journalctl", "--no-pager", "--output=cat", f"--unit={unit}")
+
+    def tables(self):
+        """Theirs are in a /dev/shm of their own, which ends with the machine."""
+        return []
+
+    def remove_cgroups(self):
+        """False while there is a process in them still: who is killed takes a while to be gone."""
+        return subprocess.run(["unshare", "--mount", "sh", "-c", """
+            mount -t cgroup2 none "$1"
+            find "$1/$2" -depth -type d -exec rmdir {} +
+        """, "sh", self.directory.name, self.name], capture_output=True).returncode == 0
+
+    def close(self):
+        super().close()
+        harness.eventually(self.remove_cgroups)
+        self.directory.cleanup()
