@@ -13,9 +13,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "system")]  # the harness is that o
 
 import harness  # noqa: E402
 import machine as machines  # noqa: E402
+import origin as origins  # noqa: E402
 import recipes  # noqa: E402
-
-UPSTREAM = "10.0.0.100"
+from machine import UPSTREAM  # noqa: E402
 
 
 def pytest_configure(config):
@@ -54,3 +54,15 @@ def directory():
         made = pathlib.Path(name)
         made.chmod(0o755)
         yield made
+
+
+@pytest.fixture
+def pool(machine):
+    """The machine with its fifty addresses."""
+    machine.shell(recipes.Recipe("The addresses").commands("ip address add"))
+    return machine
+
+
+@pytest.fixture
+def origin(upstream, directory):
+    return origins.Origin(upstream, directory / "origin", UPSTREAM)

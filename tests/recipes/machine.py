@@ -4,12 +4,16 @@ Recipes run on it as they stand, with the paths and addresses they name, and not
 the machine of the tests.
 """
 
+import json
 import pathlib
 import subprocess
 import tempfile
 import uuid
 
 import harness
+
+UPSTREAM = "10.0.0.100"
+POOL = [f"10.0.0.{last}" for last in range(5, 55)]  # the recipes' fifty addresses
 
 BOOT = pathlib.Path(__file__).with_name("boot")
 NAMESPACES = ("net", "mnt", "uts", "ipc", "cgroup")
@@ -43,9 +47,16 @@ class Machine(harness.Host):
     def journal(self, unit):
         return self.must("journalctl", "--no-pager", "--output=cat", f"--unit={unit}")
 
+    def status(self):
+        """The machine's one table, as the installed command has it."""
+        table, = json.loads(self.must("tuplebind", "status", "--json"))["tables"]
+        return table
+
     def tables(self):
-        """Theirs are in a /dev/shm of their own, which ends with the machine."""
-        return []
+        return self.must("find", "/dev/shm", "-name", "tuplebind.*").split()
+
+    def remove_tables(self):
+        """Its /dev/shm ends with it."""
 
     def remove_cgroups(self):
         """False while there is a process in them still: who is killed takes a while to be gone."""

@@ -1,7 +1,7 @@
 """docs/recipes.md, run as it stands, judged by what the upstream saw."""
 
 import collections
-import json
+import ipaddress
 import os
 import pathlib
 
@@ -9,37 +9,23 @@ import harness
 import pytest
 import recipes
 import web
-from conftest import UPSTREAM
+from machine import POOL, UPSTREAM
+from origin import Origin
 
-POOL = [f"10.0.0.{last}" for last in range(5, 55)]
-LIBRARY = "/usr/local/lib/x86_64-linux-gnu/libtuplebind.so"
 LONG = os.environ.get("TUPLEBIND_TEST_LONG")
 
 
 def test_no_recipe_without_a_test():
     source = "".join(path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py"))
-    missing = [heading for heading in recipes.sections() if f'"{heading}"' not in source]
+    missing = [heading for heading in recipes.sections() if f'recipe("{heading}")' not in source]
     assert recipes.sections() and missing == []
 
 
 @pytest.fixture
-def pool(machine):
-    """The machine's fifty addresses."""
-    machine.shell(recipes.Recipe("The addresses").commands("ip address add"))
-    return machine
-
-
-@pytest.fixture
 def proxy(pool):
-    """The same with nginx, not yet started, in front of the upstream."""
+    """The machine with the pool and nginx, not yet started, in front of the upstream."""
     recipes.Recipe("One upstream, fifty addresses").write(pool, "/etc/nginx/conf.d/upstream.conf")
     return pool
-
-
-@pytest.fixture
-def origin(upstream, directory):
-    """The upstream's server; it closes each connection after the answer and logs where it came from."""
-    return web.upstream(upstream, directory / "origin", UPSTREAM)
 
 
 def under_systemd(recipe, machine):
@@ -52,13 +38,6 @@ def visit(machine, count=8):
     """Requests through the machine's nginx."""
     for _ in range(count):
         assert machine.must("curl", "-s", "http://127.0.0.1:8080/") == "served"
-
-
-def visitors(origin, count):
-    """The addresses the next requests came from: so many have been made since the last call."""
-    seen = getattr(origin, "seen", 0)
-    origin.seen = seen + count
-    return {request.laddr for request in origin.requests_when(seen + count)[seen:]}
 
 
 @pytest.mark.recipe("The addresses")
@@ -76,8 +55,7 @@ def upgrade(machine):
     """A new binary is started by the old one, which then leaves."""
     old = main_process(machine)
     machine.must("kill", "-USR2", old)
-    harness.eventually(lambda: machine.run("test", "-s", "/run/nginx.pid.oldbin").code == 0)
-    harness.eventually(lambda: machine.must("cat", "/run/nginx.pid").strip() not in ("", old))
+    harness.eventually(lambda: machine.run("cat", "/run/nginx.pid").out.strip() not in ("", old))
     machine.must("kill", "-QUIT", old)
     harness.eventually(lambda: machine.run("test", "-e", f"/proc/{old}").code != 0)
 
@@ -97,34 +75,34 @@ def reload(machine):
 def test_nginx_under_systemd(recipe, proxy, origin):
     proxy.must("systemctl", "restart", "nginx")
     visit(proxy)
-    assert visitors(origin, 8) == {"10.0.0.4"}
+    assert origin.visitors(8) == {"10.0.0.4"}
 
     assert "network namespace" in under_systemd(recipe, proxy)
     visit(proxy)
-    assert visitors(origin, 8) <= set(POOL)
+    assert origin.visitors(8) <= set(POOL)
     reload(proxy)
     visit(proxy)
-    assert visitors(origin, 8) <= set(POOL)
+    assert origin.visitors(8) <= set(POOL)
     proxy.must("systemctl", "restart", "nginx")
     visit(proxy)
-    assert visitors(origin, 8) <= set(POOL)
+    assert origin.visitors(8) <= set(POOL)
 
     recipe.write(proxy, "/etc/nginx/modules-enabled/tuplebind.conf")
     proxy.must("systemctl", "restart", "nginx")
     upgrade(proxy)
     visit(proxy)
-    assert visitors(origin, 8) <= set(POOL)
+    assert origin.visitors(8) <= set(POOL)
 
     recipe.write(proxy, "/etc/systemd/system/nginx.service.d/sandbox.conf")
     under_systemd(recipe, proxy)
     visit(proxy)
-    assert visitors(origin, 8) <= set(POOL)
+    assert origin.visitors(8) <= set(POOL)
 
     assert "tuplebind" not in proxy.journal("nginx")
-    table, = json.loads(proxy.must("tuplebind", "status", "--json"))["tables"]
+    table = proxy.status()
     assert table["counters"]["bound"] == 40 and table["counters"]["passed"] == 0, table
     assert {process["name"] for process in table["processes"]} == {"nginx"}
-    assert proxy.must("stat", "--format=%U %a", *proxy.must("sh", "-c", "ls /dev/shm/tuplebind.*").split()) == "root 600\n"
+    assert proxy.must("stat", "--format=%U %a", *proxy.tables()) == "root 600\n"
 
 
 def drop_in(machine, *lines):
@@ -139,21 +117,21 @@ def test_nginx_under_systemd_is_told_of_what_is_wrong(proxy, origin):
     under_systemd(recipe, proxy)
     upgrade(proxy)
     visit(proxy)
-    assert visitors(origin, 8) == {"10.0.0.4"}  # without the lines in nginx.conf
+    assert origin.visitors(8) == {"10.0.0.4"}  # without the lines in nginx.conf
 
     wrong = "Environment=TUPLEBIND_ADDRS=10.0.0.5x"
     assert drop_in(proxy, wrong) != 0
     assert 'TUPLEBIND_ADDRS: "10.0.0.5x"' in proxy.run("systemctl", "status", "nginx").out
     assert drop_in(proxy, wrong, "Environment=TUPLEBIND_STRICT=0") == 0
     visit(proxy)
-    assert visitors(origin, 8) == {"10.0.0.4"}
+    assert origin.visitors(8) == {"10.0.0.4"}
 
     for path in ("InaccessiblePaths=/dev/shm", "ReadOnlyPaths=/dev/shm"):
         assert drop_in(proxy, path) != 0, path
         assert "/dev/shm" in proxy.run("systemctl", "status", "nginx").out
     assert drop_in(proxy, "TemporaryFileSystem=/dev/shm") == 0
     visit(proxy)
-    assert visitors(origin, 8) <= set(POOL)
+    assert origin.visitors(8) <= set(POOL)
 
 
 def held_from(upstream, port=8001):
@@ -182,3 +160,93 @@ def test_one_upstream_fifty_addresses(recipe, pool, upstream, preload):
     assert set(held) == set(POOL)
     assert max(held.values()) - min(held.values()) <= len(workers(pool)), held
     assert pool.must("cat", "/var/log/nginx/error.log") == ""
+
+
+def counted(host, name):
+    """One of the kernel's counters of TCP."""
+    lines = host.must("cat", "/proc/net/snmp").splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(values[names.index(name)])
+
+
+@pytest.fixture
+def crowd_server(upstream, directory):
+    """nginx that can hold them all, and keeps connections."""
+    return web.Nginx(upstream, directory / "origin", f"""
+        listen {UPSTREAM}:8001 reuseport backlog=65535;
+        access_log off;
+        keepalive_timeout 300s;
+        keepalive_requests 1000000000;
+        return 200 served;
+    """, workers=8, connections=19000, top="worker_rlimit_nofile 20000;")
+
+
+WRKS, EACH = 6, 16667
+RUN = "tuplebind run --addrs 10.0.0.5-10.0.0.8 "
+
+
+@pytest.mark.recipe("A load generator")
+def test_load_generator(recipe, pool, upstream, crowd_server):
+    """As it stands, until all connections are there."""
+    pool.start("sh", "-ec", recipe.commands("wrk"))
+    harness.eventually(lambda: counted(upstream, "CurrEstab") == WRKS * EACH, limit=180)
+    held = held_from(upstream)
+    assert set(held) == set(POOL[:4]) and held.total() == WRKS * EACH, held
+    table = pool.status()
+    assert table["claims"] >= WRKS * EACH and table["counters"]["full"] == 0, table
+
+
+def replaced(text, *pairs):
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def load(machine, *pairs):
+    """Runs the recipe to its end, so changed. What all wrks printed."""
+    result = machine.run("sh", "-ec", replaced(recipes.Recipe("A load generator").commands("wrk"), *pairs), limit=300)
+    assert result.code == 0, result
+    return result.out + result.err
+
+
+def was_refused(out):
+    return "Socket errors: connect" in out or "Cannot assign requested address" in out
+
+
+# Each wrk makes and closes one connection more at its start, to look whether there is a server.
+
+@pytest.mark.parametrize("ports, each", [(282, 167)] + ([(28232, EACH)] if LONG else []))
+def test_load_generator_to_its_end(pool, upstream, crowd_server, ports, each):
+    """With and without, also with a hundredth of the ports and of the connections."""
+    pool.set_ports(32768, 32768 + ports - 1)
+    changes = [(str(EACH), str(each)), ("60s", "3s")]
+    out = load(pool, *changes, (RUN, ""))
+    assert was_refused(out), out
+    assert 0.99 * ports < (plain := counted(upstream, "PassiveOpens")) <= ports
+
+    out = load(pool, *changes)
+    assert not was_refused(out) and out.count("requests in") == WRKS, out
+    assert counted(upstream, "PassiveOpens") - plain == WRKS * (each + 1)
+
+
+@pytest.mark.recipe("curl")
+def test_curl(recipe, pool, origin):
+    text = recipe.commands("curl")
+    pool.shell(text.split("\\\n")[1])
+    assert origin.visitors(2000) == {"10.0.0.4"}
+    pool.shell(text)
+    assert origin.visitors(2000) == set(POOL)
+    assert web.tuples_at_once(origin.requests()) == []
+
+
+@pytest.mark.recipe("A crawler with an IPv6 network")
+def test_crawler(recipe, machine, upstream, directory):
+    upstream.add_addresses("2001:db8::100/64", device="wire")
+    machine.add_addresses("2001:db8::4/64", device="eth0")
+    upstream.must("ip", "-6", "route", "add", "2001:db8:5::/64", "via", "2001:db8::4")
+    origin = Origin(upstream, directory / "origin", "[2001:db8::100]")
+    machine.shell(recipe.commands("curl"))
+    seen = origin.visitors(200)
+    network = ipaddress.ip_network("2001:db8:5::/64")
+    assert len(seen) == 200 and all(ipaddress.ip_address(address) in network for address in seen), seen

@@ -22,7 +22,7 @@ def user():
 class Nginx:
     """A running nginx, its master in the foreground. top: what stands outside of http."""
 
-    def __init__(self, host, directory, server, workers=1, preload=None, top="", **settings):
+    def __init__(self, host, directory, server, workers=1, preload=None, top="", connections=1000, **settings):
         directory.mkdir()
         directory.chmod(0o755)
         self.host, self.directory, self.config = host, directory, directory / "nginx.conf"
@@ -36,7 +36,7 @@ class Nginx:
             pid {directory}/pid;
             error_log {directory}/error.log;
             worker_shutdown_timeout 10s;
-            events {{ worker_connections 1000; }}
+            events {{ worker_connections {connections}; }}
             http {{
                 log_format tuples {LOG_FORMAT};
                 access_log {directory}/access.log tuples;

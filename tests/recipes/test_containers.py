@@ -1,0 +1,64 @@
+"""docs/recipes.md's containers, run by podman from an image of a few files of this machine."""
+
+import pytest
+import recipes
+from machine import POOL
+
+# The device filter of cgroups needs a right that a tests' machine may not have; no recipe is concerned.
+CONTAINERS_CONF = """
+[containers]
+cgroups = "disabled"
+"""
+
+IMPORT = r"""
+for program in curl sh sleep df touch; do
+	for file in $(command -v $program) $(ldd $(command -v $program) | grep -o '/[^ ]*'); do
+		mkdir -p root${file%/*}
+		cp -L $file root$file
+	done
+done
+tar -C root -c . | podman import - client
+"""
+
+
+@pytest.fixture
+def engine(pool):
+    """The machine with podman and an image "client"."""
+    pool.write("/etc/containers/containers.conf", CONTAINERS_CONF)
+    pool.shell(f"mkdir /tmp/client; cd /tmp/client; {IMPORT}", limit=120)
+    return pool
+
+
+@pytest.mark.recipe("Containers")
+def test_containers(recipe, engine, origin):
+    mounted = recipe.commands("--ipc host")
+    engine.shell(mounted.replace("--env LD_PRELOAD", "--env NO_PRELOAD"))
+    assert origin.visitors(1) == {"10.0.0.4"} and engine.tables() == []
+
+    for address in POOL[:3]:  # in turn, so by one table
+        assert engine.shell(mounted) == "served"
+        assert origin.visitors(1) == {address}
+    assert engine.tables() == [f"/dev/shm/tuplebind.1000.{engine.namespace}"]
+
+    recipe.write(engine, "/root/image/Containerfile")
+    engine.shell(recipe.commands("podman build"))
+    both = recipe.commands("--ipc container:first")
+    engine.shell(both)
+    assert origin.visitors(1) == {POOL[1]}  # with a table of its own it would begin with the pool, where first did
+    engine.shell(both[both.index("podman run --rm"):])
+    assert origin.visitors(1) == {POOL[2]}
+
+
+def test_containers_with_tables_of_their_own(engine, origin):
+    """What the recipe says of them."""
+    command = recipes.Recipe("Containers").commands("--ipc host").replace("--ipc host ", "")
+    for _ in range(2):
+        engine.shell(command)
+        assert origin.visitors(1) == {POOL[0]}  # each begins where the other did
+    assert engine.tables() == []
+
+    larger = command.replace("--env", "--env TUPLEBIND_STRICT=1 --env TUPLEBIND_TABLE_SIZE=64M --env", 1)
+    refused = engine.run("sh", "-ec", larger)
+    assert refused.code == 78 and "/dev/shm" in refused.err, refused
+    engine.shell(larger.replace("--rm", "--rm --shm-size 70m"))
+    assert origin.visitors(1) == {POOL[0]}
