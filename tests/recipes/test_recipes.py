@@ -41,7 +41,14 @@ def visit(machine, count=8):
 
 
 @pytest.mark.recipe("The addresses")
-def test_addresses(recipe, machine):
+def test_addresses(recipe, machine, origin):
+    for addresses in ("10.0.0.5-10.0.0.54", "10.0.0.3-10.0.0.4", "10.0.0.3-10.0.0.4"):
+        result = machine.run("tuplebind", "run", "--addrs", addresses, "curl", "-s", f"http://{UPSTREAM}:8001/")
+        assert result.out == "served"
+        if addresses.startswith("10.0.0.5-"):
+            assert "an address is not this host's" in result.err
+    assert origin.visitors(3) == {"10.0.0.4"}
+
     machine.shell(recipe.commands("ip address add"))
     shown = machine.must("ip", "-4", "-o", "address", "show", "dev", "eth0")
     assert [line.split()[3] for line in shown.splitlines()] == ["10.0.0.4/24"] + [f"{a}/24" for a in POOL]
@@ -112,7 +119,7 @@ def drop_in(machine, *lines):
 
 
 def test_nginx_under_systemd_is_told_of_what_is_wrong(proxy, origin):
-    """What the recipe says of strict, of SIGUSR2 and of /dev/shm."""
+    """What the recipe says of SIGUSR2, of TUPLEBIND_STRICT and of /dev/shm."""
     recipe = recipes.Recipe("nginx under systemd")
     under_systemd(recipe, proxy)
     upgrade(proxy)
@@ -129,6 +136,9 @@ def test_nginx_under_systemd_is_told_of_what_is_wrong(proxy, origin):
     for path in ("InaccessiblePaths=/dev/shm", "ReadOnlyPaths=/dev/shm"):
         assert drop_in(proxy, path) != 0, path
         assert "/dev/shm" in proxy.run("systemctl", "status", "nginx").out
+        assert drop_in(proxy, path, "Environment=TUPLEBIND_TABLE=private") == 0
+        visit(proxy)
+        assert origin.visitors(8) <= set(POOL)
     assert drop_in(proxy, "TemporaryFileSystem=/dev/shm") == 0
     visit(proxy)
     assert origin.visitors(8) <= set(POOL)
