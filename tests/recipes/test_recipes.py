@@ -46,7 +46,7 @@ def test_addresses(recipe, machine, origin):
         result = machine.run("tuplebind", "run", "--addrs", addresses, "curl", "-s", f"http://{UPSTREAM}:8001/")
         assert result.out == "served"
         if addresses.startswith("10.0.0.5-"):
-            assert "an address is not this host's" in result.err
+            assert "10.0.0.5 is no address of this host" in result.err
     assert origin.visitors(3) == {"10.0.0.4"}
 
     machine.shell(recipe.commands("ip address add"))
@@ -152,6 +152,7 @@ def test_haproxy_under_systemd(recipe, pool, origin):
     visit(pool)
     assert origin.visitors(8) == {"10.0.0.4"}
 
+    recipe.write(pool, "/etc/tuplebind.conf")
     recipe.write(pool, "/etc/systemd/system/haproxy.service.d/tuplebind.conf")
     pool.shell(recipe.commands("systemctl restart haproxy"))
     visit(pool)
