@@ -16,6 +16,10 @@ UPSTREAM = "10.0.0.100"
 POOL = [f"10.0.0.{last}" for last in range(5, 55)]  # the recipes' fifty addresses
 
 BOOT = pathlib.Path(__file__).with_name("boot")
+# Where the recipes have the library. It is elsewhere on other processors, and where meson found no dpkg-dev.
+LIBRARY = "/usr/local/lib/x86_64-linux-gnu/libtuplebind.so"
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # root's there, whatever ours is
 NAMESPACES = ("net", "mnt", "uts", "ipc", "cgroup")
 RUNNING = ("running", "degraded")  # or a unit of no concern here has failed
 
@@ -27,6 +31,9 @@ class Machine(harness.Host):
         self.name = f"tuplebind-{uuid.uuid4().hex[:8]}"
         self.directory = tempfile.TemporaryDirectory(prefix="tuplebind-")
         super().__init__(**options)
+        self.must("sh", "-ec", """
+            [ -e "$1" ] || { mkdir -p "${1%/*}"; ln -s "$(find /usr/local -name libtuplebind.so)" "$1"; }
+        """, "sh", LIBRARY)
         harness.eventually(lambda: self.run("systemctl", "is-system-running").out.strip() in RUNNING)
 
     def anchor_words(self):
@@ -35,7 +42,7 @@ class Machine(harness.Host):
     def enter_words(self):
         own = f"/proc/{self.anchor.pid}/ns"
         return ["nsenter", *(f"--{'mount' if kind == 'mnt' else kind}={own}/{kind}" for kind in NAMESPACES),
-                f"--pid={own}/pid_for_children", "--wdns=/", "--"]
+                f"--pid={own}/pid_for_children", "--wdns=/", "--", "env", f"PATH={PATH}"]
 
     def shell(self, text, **options):
         """Runs a recipe's commands to their end, stopping at one that fails; what they printed."""
