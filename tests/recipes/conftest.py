@@ -23,7 +23,7 @@ def pytest_configure(config):
 
 
 @pytest.fixture
-def recipe(request):
+def recipe(request, machine):  # which may skip the test, before any block is missed
     """The section that the test is marked with; all of its blocks have to be used."""
     made = recipes.Recipe(request.node.get_closest_marker("recipe").args[0])
     yield made
