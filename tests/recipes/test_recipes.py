@@ -46,7 +46,7 @@ def test_addresses(recipe, machine, origin):
         result = machine.run("tuplebind", "run", "--addrs", addresses, "curl", "-s", f"http://{UPSTREAM}:8001/")
         assert result.out == "served"
         if addresses.startswith("10.0.0.5-"):
-            assert "10.0.0.5 is no address of this host" in result.err
+            assert "10.0.0.5" in result.err
     assert origin.visitors(3) == {"10.0.0.4"}
 
     machine.shell(recipe.commands("ip address add"))
@@ -239,7 +239,7 @@ def load(machine, upstream, *pairs):
     def ended():
         held.append(counted(upstream, "CurrEstab"))
         return running.process.poll() is not None
-    harness.eventually(ended, limit=300)
+    harness.eventually(ended, limit=1200)  # wrk that is refused connections may take minutes
     return running.process.stdout.read().decode() + running.errors(), max(held)
 
 
