@@ -30,7 +30,12 @@ class Machine(harness.Host):
     def __init__(self, **options):
         self.name = f"tuplebind-{uuid.uuid4().hex[:8]}"
         self.directory = tempfile.TemporaryDirectory(prefix="tuplebind-")
-        super().__init__(**options)
+        try:
+            super().__init__(**options)
+        except AssertionError:  # it has not come up
+            self.anchor.close()
+            self.remove_ground()
+            raise
         self.must("sh", "-ec", """
             [ -e "$1" ] || { mkdir -p "${1%/*}"; ln -s "$(find /usr/local -name libtuplebind.so)" "$1"; }
         """, "sh", LIBRARY)
@@ -72,7 +77,10 @@ class Machine(harness.Host):
             find "$1/$2" -depth -type d -exec rmdir {} +
         """, "sh", self.directory.name, self.name], capture_output=True).returncode == 0
 
-    def close(self):
-        super().close()
+    def remove_ground(self):
         harness.eventually(self.remove_cgroups)
         self.directory.cleanup()
+
+    def close(self):
+        super().close()
+        self.remove_ground()
