@@ -96,6 +96,10 @@ static void fill_header(struct tuplebind_header *h, uint64_t size, const struct 
 	};
 	random_bytes(h->hash_key, sizeof h->hash_key);
 	random_bytes(h->rounds, sizeof h->rounds);
+	/* Hosts and containers with a table each are not all to begin with the first address. */
+	uint16_t turn;
+	random_bytes(&turn, sizeof turn);
+	atomic_store_explicit(&h->turns, turn, memory_order_relaxed);
 	h->identity.seal = seal_of((struct hash_key *)h->hash_key, (struct permutation *)h->rounds);
 }
 
