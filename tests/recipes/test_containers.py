@@ -65,4 +65,4 @@ def test_containers_with_tables_of_their_own(engine, origin):
     refused = engine.run("sh", "-ec", larger)
     assert refused.code == 78 and "/dev/shm" in refused.err, refused
     engine.shell(larger.replace("--rm", "--rm --shm-size 70m"))
-    assert origin.visitors(1) == {POOL[0]}
+    assert origin.visitors(1) < set(POOL)
