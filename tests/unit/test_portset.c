@@ -49,4 +49,6 @@ Test(portset, remove_and_keep)
 	cr_expect_eq(portset_count(&s), 50);
 	cr_expect_not(portset_has(&s, 149));
 	cr_expect_not(portset_has(&s, 200));
+	portset_add(&s, &other);
+	cr_expect_eq(portset_count(&s), 151);
 }
