@@ -6,7 +6,6 @@
 #include "version.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,46 +37,6 @@ static const struct {
 	{"run", run_main},
 	{"status", status_main},
 };
-
-void command_put(FILE *to, const char *text)
-{
-	for (const char *p = text; *p != '\0'; p++)
-		putc((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p, to);
-}
-
-static void complain(const char *format, va_list arguments)
-{
-	char *message;
-
-	/* Without memory at least what went wrong. */
-	int length = vasprintf(&message, format, arguments);
-	fputs("tuplebind: ", stderr);
-	command_put(stderr, length >= 0 ? message : format);
-	fputc('\n', stderr);
-	if (length >= 0)
-		free(message);
-}
-
-int command_fail(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	complain(format, arguments);
-	va_end(arguments);
-	return EXIT_TUPLEBIND;
-}
-
-int command_usage(const char *subcommand, const char *format, ...)
-{
-	char message[512];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(message, sizeof message, format, arguments);
-	va_end(arguments);
-	return command_fail("%s: %s; see tuplebind %s --help", subcommand, message, subcommand);
-}
 
 int command_help(const char *text)
 {

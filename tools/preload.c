@@ -10,14 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/*
- * The library stands beside the command: in the build folder as ../lib, installed where
- * the build said libraries go, seen from where the command is, so that a moved
- * installation works.
- */
-int preload_find(const char *subcommand, char path[static PATH_MAX])
+int preload_find_beside(const char *subcommand, const char *what, const char *hint,
+	const char *const places[static 2], char path[static PATH_MAX])
 {
-	static const char *const places[] = {"/../lib/libtuplebind.so", INSTALLED_LIBRARY};
 	char self[PATH_MAX], candidate[PATH_MAX + 64];
 	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
 
@@ -26,14 +21,20 @@ int preload_find(const char *subcommand, char path[static PATH_MAX])
 			subcommand, strerror(errno));
 	self[length] = '\0';
 	*strrchr(self, '/') = '\0';
-	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+	for (size_t i = 0; i < 2; i++) {
 		snprintf(candidate, sizeof candidate, "%s%s", self, places[i]);
 		if (realpath(candidate, path) != NULL && access(path, R_OK) == 0)
 			return 0;
 	}
-	return command_fail(
-		"%s: libtuplebind.so is neither in %s%s nor in %s%s; build or install it",
-		subcommand, self, places[0], self, places[1]);
+	return command_fail("%s: %s%s is neither in %s%s nor in %s%s; build or install it",
+		subcommand, what, hint, self, places[0], self, places[1]);
+}
+
+int preload_find(const char *subcommand, char path[static PATH_MAX])
+{
+	static const char *const places[] = {"/../lib/libtuplebind.so", INSTALLED_LIBRARY};
+
+	return preload_find_beside(subcommand, "libtuplebind.so", "", places, path);
 }
 
 int preload_set(const char *subcommand, const char *library, bool loadable)

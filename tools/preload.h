@@ -1,5 +1,5 @@
 /*
- * The library's file, and LD_PRELOAD with it in front.
+ * The files that belong to this command, and LD_PRELOAD with the library in front.
  */
 #pragma once
 
@@ -11,6 +11,14 @@
  * in the name of @subcommand.
  */
 int preload_find(const char *subcommand, char path[static PATH_MAX]);
+
+/*
+ * The same for the file @what: in the build folder and installed it stands where @places say, seen
+ * from where the command is, so that a moved installation works. @hint is for when it is in neither
+ * place.
+ */
+int preload_find_beside(const char *subcommand, const char *what, const char *hint,
+	const char *const places[static 2], char path[static PATH_MAX]);
 
 /*
  * Sets LD_PRELOAD: ours first, then what was to be preloaded anyway. A program that cannot load

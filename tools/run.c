@@ -6,6 +6,7 @@
  * one.
  */
 #include "tools/command.h"
+#include "tools/lease.h"
 #include "tools/preload.h"
 #include "tools/program.h"
 #include "tools/settings.h"
@@ -23,7 +24,7 @@ static const char help[] =
 	"Starts PROGRAM with libtuplebind.so preloaded. Each option sets the variable "
 	"TUPLEBIND_NAME\n"
 	"of its name; what is not given stays as the environment has it.\n"
-	"\n" SETTINGS_HELP "\n"
+	"\n" SETTINGS_HELP LEASE_HELP "\n"
 	"Exit status: the program's own; 125 tuplebind failed, 126 PROGRAM cannot be run,\n"
 	"127 PROGRAM was not found.\n";
 
@@ -55,6 +56,7 @@ static int check_program(
 int run_main(int argc, char **argv)
 {
 	static const struct option options[] = {
+		LEASE_OPTIONS,
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -70,13 +72,19 @@ int run_main(int argc, char **argv)
 		case 'h':
 			return command_help(help);
 		default:
-			return EXIT_TUPLEBIND;
+			if (!lease_option(option, optarg))
+				return EXIT_TUPLEBIND;
 		}
 	}
 	if (optind == argc)
 		return command_usage("run", "no program to run");
-	if ((error = settings_apply(&settings, &config)) != 0 ||
-		(error = preload_find("run", library)) != 0 ||
+	if (lease_wanted() && (error = lease_take_parts(&settings)) != 0)
+		return error;
+	if ((error = settings_apply(&settings, &config)) != 0)
+		return error;
+	if (lease_wanted() && !config.disabled)
+		return lease_become(argv + optind);
+	if ((error = preload_find("run", library)) != 0 ||
 		(error = check_program(argv[optind], &config, &service)) != 0 ||
 		(error = preload_set("run", library, service != PROGRAM_UNLOADABLE)) != 0)
 		return error;
