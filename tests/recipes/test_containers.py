@@ -48,7 +48,7 @@ def test_containers(recipe, engine, origin):
     expect_turns(engine, origin, *[mounted] * 3)
     assert engine.tables() == [f"/dev/shm/tuplebind.1000.{engine.namespace}"]
 
-    recipe.write(engine, "/root/image/Containerfile")
+    recipe.write(engine, "/srv/image/Containerfile")
     engine.shell(recipe.commands("podman build"))
     both = recipe.commands("--ipc container:first")
     expect_turns(engine, origin, both, *[both[both.index("podman run --rm"):]] * 2)
