@@ -52,12 +52,17 @@ def plain_address(text):
 
 
 class Program:
-    """A running program: its stdin and stdout are spoken with line by line."""
+    """A running program: its stdin and stdout are spoken with line by line.
+
+    In a session of its own: the kernel hangs up a process group in which something is stopped when it loses its
+    last tie to the rest of its session, and the tests themselves would be in that group.
+    """
 
     def __init__(self, argv, environment, **options):
         self.errors_file = tempfile.TemporaryFile()
         self.process = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.errors_file, **options)
+                                        stdout=subprocess.PIPE, stderr=self.errors_file,
+                                        start_new_session=True, **options)
         self.pid = self.process.pid
         self.buffer = b""
 
@@ -193,7 +198,7 @@ class Host:
         """Runs a program to its end."""
         line, environment = self.command(argv, preload, environment, settings)
         done = subprocess.run(line, env=environment, input=stdin.encode(), capture_output=True,
-                              timeout=limit, cwd=cwd)
+                              timeout=limit, cwd=cwd, start_new_session=True)
         return Result(done.returncode, done.stdout.decode(errors="replace"),
                       done.stderr.decode(errors="replace"))
 

@@ -181,7 +181,7 @@ def test_table_full(everywhere):
     assert len(everywhere.tuples(PORT)) == LANES
     assert len(everywhere.claims(PORT)) == counted["bound"]
     [line] = steps.program.errors().splitlines()
-    assert " warn: " in line and "table full" in line and "TUPLEBIND_TABLE_SIZE" in line
+    assert " warn: " in line and "event=table-full" in line and "TUPLEBIND_TABLE_SIZE" in line
 
 
 def test_table_full_for_a_while(everywhere):

@@ -118,7 +118,7 @@ def test_program_signals_its_group(one):
     _, host = one
     line, environment = host.command(leasing.words(
         host, harness.PYTHON, "-c", COUNTER, int(signal.SIGUSR1)), None, None, {})
-    running = harness.Program(line, environment, start_new_session=True)
+    running = harness.Program(line, environment)
     host.programs.append(running)
     assert running.line() == "ready", running.errors()
     assert os.getpgid(leasing.program_of(running)) == running.pid
