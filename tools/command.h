@@ -41,5 +41,8 @@ int command_help(const char *text);
  */
 int command_tables(const char *subcommand, struct dirent ***files);
 
+/* The same without a word. */
+int command_scan_tables(struct dirent ***files);
+
 /* The name of a table by its file: TUPLEBIND_TABLE, or for a default table user and namespace. */
 void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1]);

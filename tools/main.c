@@ -44,35 +44,6 @@ int command_help(const char *text)
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
 }
 
-/* Tables that are being made have a file of their own until they are complete. */
-static int is_table(const struct dirent *entry)
-{
-	return strncmp(entry->d_name, TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 &&
-	       strstr(entry->d_name, ".new.") == NULL;
-}
-
-int command_tables(const char *subcommand, struct dirent ***files)
-{
-	int count = scandir(TABLE_DIRECTORY, files, is_table, alphasort);
-
-	if (count < 0) {
-		count = -errno;
-		command_fail("%s: %s: %s", subcommand, TABLE_DIRECTORY, strerror(errno));
-	}
-	return count;
-}
-
-void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1])
-{
-	const char *rest = file + strlen(TABLE_PREFIX);
-	const char *namespace_end = strchr(rest, '.');
-
-	/* <uid>.<inode>.<name>: a name may have dots itself. */
-	if (namespace_end != NULL)
-		namespace_end = strchr(namespace_end + 1, '.');
-	snprintf(name, TABLE_NAME_MAX + 1, "%s", namespace_end ? namespace_end + 1 : rest);
-}
-
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
