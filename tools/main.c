@@ -12,6 +12,7 @@
 static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"       tuplebind status [--json]\n"
+	"       tuplebind top\n"
 	"       tuplebind reap\n"
 	"       tuplebind env [OPTION...]\n"
 	"       tuplebind config [OPTION...]\n"
@@ -21,6 +22,7 @@ static const char help[] =
 	"\n"
 	"  run      start a program under libtuplebind.so\n"
 	"  status   show the tuple tables: lanes, claims, processes, counters\n"
+	"  top      the same live, in the terminal\n"
 	"  reap     give back the claims whose sockets are gone\n"
 	"  env      print the variables that run would set, for systemd and the shell\n"
 	"  config   show which settings are in force, and where each came from\n"
@@ -36,6 +38,7 @@ static const struct {
 	{"reap", reap_main},
 	{"run", run_main},
 	{"status", status_main},
+	{"top", top_main},
 };
 
 int command_help(const char *text)

@@ -410,6 +410,23 @@ void snapshots_free(struct snapshots *all)
 	*all = (struct snapshots){.count = 0};
 }
 
+void snapshot_sort_by_lane(struct snapshot *s)
+{
+	sort(&s->lanes, by_lane);
+	sort(&s->laddrs, by_lane);
+	sort(&s->destinations, by_lane);
+}
+
+const struct snapshot_sum *snapshot_find(
+	const struct snapshot_sums *sums, const struct tuplebind_lane *lane)
+{
+	struct snapshot_sum wanted = {.lane = *lane};
+
+	return sums->count == 0
+		       ? NULL
+		       : bsearch(&wanted, sums->items, sums->count, sizeof wanted, by_lane);
+}
+
 static int permille(uint64_t part, uint64_t lanes, unsigned ports)
 {
 	return ports == 0 || lanes == 0 ? -1 : (int)(part * 1000 / (lanes * ports));

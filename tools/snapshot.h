@@ -78,6 +78,14 @@ struct snapshots {
 int snapshots_take(struct snapshots *all, const struct capacity_base *base, struct fault *f);
 void snapshots_free(struct snapshots *all);
 
+/* Sorts all sums of a table by lane, so that snapshot_find() finds in them; it finds nothing else.
+ */
+void snapshot_sort_by_lane(struct snapshot *s);
+
+/* The sum of a lane, NULL: there is none. O(log n). */
+const struct snapshot_sum *snapshot_find(
+	const struct snapshot_sums *sums, const struct tuplebind_lane *lane);
+
 /* In the order of enum tuplebind_counter: the name of each counter. */
 extern const char *const snapshot_counters[TUPLEBIND_COUNTERS];
 
