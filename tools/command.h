@@ -20,7 +20,7 @@
 
 typedef int command_main(int argc, char **argv);
 
-command_main config_main, env_main, reap_main, run_main, status_main, top_main;
+command_main config_main, env_main, metrics_main, reap_main, run_main, status_main, top_main;
 
 /* "tuplebind: " and a message on stderr, one line. Returns EXIT_TUPLEBIND. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

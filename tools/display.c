@@ -14,11 +14,21 @@ static struct addr address(const struct tuplebind_lane *lane, const uint8_t byte
 	return a;
 }
 
+/* Of IPv4 as well the interface that the socket was bound to tells lanes apart. */
+static void put_v4_scope(struct text *t, const struct addr *a)
+{
+	if (addr_is_v4(a) && a->scope != 0) {
+		text_put(t, "%");
+		text_put_number(t, a->scope);
+	}
+}
+
 void display_laddr(struct text *t, const struct tuplebind_lane *lane)
 {
 	struct addr a = address(lane, lane->laddr);
 
 	text_put_addr(t, &a);
+	put_v4_scope(t, &a);
 }
 
 void display_faddr(struct text *t, const struct tuplebind_lane *lane)
@@ -26,13 +36,23 @@ void display_faddr(struct text *t, const struct tuplebind_lane *lane)
 	struct addr a = address(lane, lane->faddr);
 
 	text_put_addr(t, &a);
+	put_v4_scope(t, &a);
+}
+
+void display_endpoint(struct text *t, const struct tuplebind_lane *lane)
+{
+	struct addr a = address(lane, lane->faddr);
+	bool v6 = !addr_is_v4(&a);
+
+	text_put(t, v6 ? "[" : "");
+	display_faddr(t, lane);
+	text_put(t, v6 ? "]:" : ":");
+	text_put_number(t, lane->fport);
 }
 
 void display_destination(struct text *t, const struct tuplebind_lane *lane)
 {
-	struct addr a = address(lane, lane->faddr);
-
-	text_put_endpoint(t, &a, lane->fport);
+	display_endpoint(t, lane);
 	if (lane->protocol != IPPROTO_TCP) {
 		text_put(t, " (");
 		text_put(t, display_protocol(lane));
@@ -49,7 +69,7 @@ void display_lane(struct text *t, const struct tuplebind_lane *lane)
 
 const char *display_protocol(const struct tuplebind_lane *lane)
 {
-	return lane->protocol == IPPROTO_TCP ? "tcp" : lane->protocol == IPPROTO_UDP ? "udp" : "?";
+	return lane->protocol == IPPROTO_UDP ? "udp" : "tcp";
 }
 
 void display_share(char out[static DISPLAY_SHARE_MAX], int permille)
@@ -111,9 +131,9 @@ const char *display_counter(int counter)
 {
 	static const char *const texts[TUPLEBIND_COUNTERS] = {
 		[TUPLEBIND_BOUND] = "connects that were given a tuple",
-		[TUPLEBIND_LATE] = "by late bind",
-		[TUPLEBIND_EXPLICIT] = "by explicit bind",
-		[TUPLEBIND_TIMEWAIT_REUSED] = "on a tuple in TIME_WAIT",
+		[TUPLEBIND_LATE] = "of these by late bind",
+		[TUPLEBIND_EXPLICIT] = "of these by explicit bind",
+		[TUPLEBIND_TIMEWAIT_REUSED] = "of these on a tuple in TIME_WAIT",
 		[TUPLEBIND_RETRIES] = "ports passed over: somebody else had them",
 		[TUPLEBIND_FULL] = "connects that found no tuple left",
 		[TUPLEBIND_PASSED] = "connects left to the kernel",

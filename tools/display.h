@@ -14,9 +14,10 @@
 void display_lane(struct text *t, const struct tuplebind_lane *lane);
 void display_laddr(struct text *t, const struct tuplebind_lane *lane);
 void display_faddr(struct text *t, const struct tuplebind_lane *lane);
+void display_endpoint(struct text *t, const struct tuplebind_lane *lane); /* without the protocol */
 void display_destination(struct text *t, const struct tuplebind_lane *lane);
 
-/* "tcp" or "udp"; "?" for what no program of ours wrote. */
+/* "tcp" or "udp". */
 const char *display_protocol(const struct tuplebind_lane *lane);
 
 /* "100 %", right-justified in five columns; "    -" for -1. */

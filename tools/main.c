@@ -13,6 +13,7 @@ static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"       tuplebind status [--json]\n"
 	"       tuplebind top\n"
+	"       tuplebind metrics [--output FILE | --http]\n"
 	"       tuplebind reap\n"
 	"       tuplebind env [OPTION...]\n"
 	"       tuplebind config [OPTION...]\n"
@@ -23,6 +24,7 @@ static const char help[] =
 	"  run      start a program under libtuplebind.so\n"
 	"  status   show the tuple tables: lanes, claims, processes, counters\n"
 	"  top      the same live, in the terminal\n"
+	"  metrics  the same for Prometheus\n"
 	"  reap     give back the claims whose sockets are gone\n"
 	"  env      print the variables that run would set, for systemd and the shell\n"
 	"  config   show which settings are in force, and where each came from\n"
@@ -35,6 +37,7 @@ static const struct {
 } subcommands[] = {
 	{"config", config_main},
 	{"env", env_main},
+	{"metrics", metrics_main},
 	{"reap", reap_main},
 	{"run", run_main},
 	{"status", status_main},
@@ -60,7 +63,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].main(argc - 1, argv + 1);
-	return command_fail("\"%s\" is not a subcommand; there are run, status, reap, env and "
-			    "config; see tuplebind --help",
+	return command_fail(
+		"\"%s\" is not a subcommand; there are run, status, top, metrics, reap, env and "
+		"config; see tuplebind --help",
 		argv[1]);
 }

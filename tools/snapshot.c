@@ -6,7 +6,9 @@
 #include "table/process.h"
 #include "table/slab.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -44,6 +46,18 @@ static void make_plain(char *text)
 	for (char *c = text; *c != '\0'; c++)
 		if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
 			*c = '?';
+}
+
+static void make_id(const char *file, char id[static 3 * NAME_MAX + 1])
+{
+	const unsigned char *c = (const unsigned char *)file + strlen(TABLE_PREFIX);
+
+	for (; *c != '\0'; c++)
+		if ((*c < 0x80 && isalnum(*c)) || strchr("_-.", *c) != NULL)
+			*id++ = (char)*c;
+		else
+			id += sprintf(id, "%%%02X", *c);
+	*id = '\0';
 }
 
 /* Sums. */
@@ -142,6 +156,14 @@ static int add(struct gathering *g, const struct snapshot_sum *sum)
 	return 0;
 }
 
+/* What no program of ours would write is left out, so that lanes that look the same are the same.
+ */
+static bool is_ours(const struct tuplebind_lane *lane)
+{
+	return lane->reserved == 0 &&
+	       (lane->protocol == IPPROTO_TCP || lane->protocol == IPPROTO_UDP);
+}
+
 /* @slab is a copy, which may have been made while the slab changed: then it fits no place. */
 static int add_slab(struct gathering *g, const struct tuplebind_slab *slab)
 {
@@ -160,7 +182,7 @@ static int add_slab(struct gathering *g, const struct tuplebind_slab *slab)
 		sum.outside += (unsigned)__builtin_popcountll(claims & ~g->counted[number][w]);
 	}
 	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_relaxed);
-	if (sum.claims == 0 ||
+	if (sum.claims == 0 || !is_ours(&sum.lane) ||
 		!slab_is(tag, slab_key(&g->table, slab_lane_hash(&g->table, &sum.lane), number)))
 		return 0;
 	g->s->slabs_used++;
@@ -334,6 +356,7 @@ static int take(const struct reading *r, const char *file, struct snapshot *s, s
 	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
 	command_table_name(file, s->name);
 	make_plain(s->name);
+	make_id(file, s->id);
 	int error = table_open_unmapped(&g.table, path, &g.fd, f);
 	if (error < 0)
 		return error;

@@ -16,6 +16,7 @@
 
 #include "table/table.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,6 +50,9 @@ struct snapshot_process {
 
 struct snapshot {
 	char name[TABLE_NAME_MAX + 1]; /* nothing but what prints plainly */
+	/* What no other table has: the file's name behind "tuplebind.", with %XX for all but A-Z
+	 * a-z 0-9 _ - and dots. */
+	char id[3 * NAME_MAX + 1];
 	uint64_t netns;
 	bool here; /* of this process's network namespace */
 	uint64_t size, slabs, slabs_used;
