@@ -91,6 +91,11 @@ void display_bar(char out[static DISPLAY_BAR + 1], int permille)
 	out[DISPLAY_BAR] = '\0';
 }
 
+const char *display_plural(uint64_t count, const char *one, const char *many)
+{
+	return count == 1 ? one : many;
+}
+
 void display_age(char out[static DISPLAY_AGE_MAX], uint64_t seconds)
 {
 	static const struct {
@@ -138,7 +143,7 @@ const char *display_counter(int counter)
 		[TUPLEBIND_FULL] = "connects that found no tuple left",
 		[TUPLEBIND_PASSED] = "connects left to the kernel",
 		[TUPLEBIND_REAPED] = "claims given back by reap",
-		[TUPLEBIND_TABLE_FULL] = "no room in the table: larger TUPLEBIND_TABLE_SIZE",
+		[TUPLEBIND_TABLE_FULL] = "no room in the table (TUPLEBIND_TABLE_SIZE)",
 		[TUPLEBIND_PASSED_SKIPPED] = "a rule or TUPLEBIND_SKIP says so",
 		[TUPLEBIND_PASSED_BOUND] = "the program has chosen a port itself",
 		[TUPLEBIND_PASSED_SPECIAL] = "multicast, options only the kernel can follow",

@@ -28,6 +28,9 @@ void display_share(char out[static DISPLAY_SHARE_MAX], int permille);
 #define DISPLAY_BAR 10
 void display_bar(char out[static DISPLAY_BAR + 1], int permille);
 
+/* @one for 1, else @many. */
+const char *display_plural(uint64_t count, const char *one, const char *many);
+
 /* "42 s", "17 min", "5 h", "12 d". */
 #define DISPLAY_AGE_MAX 32
 void display_age(char out[static DISPLAY_AGE_MAX], uint64_t seconds);

@@ -384,6 +384,23 @@ static void start_reading(struct reading *r, const struct capacity_base *base)
 	r->since_boot = (uint64_t)boot.tv_sec;
 }
 
+/* Of the namespace that somebody looks from first: that is where the trouble is, as a rule. */
+static int put_first_things_first(struct snapshots *all)
+{
+	struct snapshot *sorted = calloc(all->count + 1, sizeof *sorted);
+	size_t count = 0;
+
+	if (sorted == NULL)
+		return -ENOMEM;
+	for (int here = 1; here >= 0; here--)
+		for (size_t i = 0; i < all->count; i++)
+			if (all->tables[i].here == here)
+				sorted[count++] = all->tables[i];
+	free(all->tables);
+	all->tables = sorted;
+	return 0;
+}
+
 static int take_all(
 	struct snapshots *all, struct dirent **files, int count, const struct reading *r)
 {
@@ -400,7 +417,7 @@ static int take_all(
 		else if (error != -EACCES && error != -ENOENT) /* another user's, or just removed */
 			all->fault_count++;
 	}
-	return 0;
+	return put_first_things_first(all);
 }
 
 int snapshots_take(struct snapshots *all, const struct capacity_base *base, struct fault *f)

@@ -71,11 +71,6 @@ static unsigned long long number(uint64_t value)
 	return value;
 }
 
-static const char *plural(uint64_t count, const char *one, const char *many)
-{
-	return count == 1 ? one : many;
-}
-
 static void print_heading(const char *text)
 {
 	printf("\n");
@@ -108,12 +103,12 @@ static void print_head(const struct snapshot *s)
 	printf(", made %s ago; network namespace %llu%s\n", age, number(s->netns),
 		s->here ? " (this one)" : "");
 	printf("  %llu %s, %llu %s, %zu %s", number(s->lanes.count),
-		plural(s->lanes.count, "lane", "lanes"), number(s->claims),
-		plural(s->claims, "claim", "claims"), s->process_count,
-		plural(s->process_count, "process", "processes"));
+		display_plural(s->lanes.count, "lane", "lanes"), number(s->claims),
+		display_plural(s->claims, "claim", "claims"), s->process_count,
+		display_plural(s->process_count, "process", "processes"));
 	static const char *const from[] = {
-		[CAPACITY_KERNEL] = "what the kernel offers",
-		[CAPACITY_PROCESSES] = "TUPLEBIND_PORTS of the processes",
+		[CAPACITY_KERNEL] = "the kernel's",
+		[CAPACITY_PROCESSES] = "TUPLEBIND_PORTS",
 		[CAPACITY_GIVEN] = "--ports",
 	};
 	if (s->capacity.source != CAPACITY_UNKNOWN)

@@ -85,8 +85,10 @@ static void draw_title(struct top *top, const struct snapshot *s, struct cursor 
 		put(c, A_REVERSE, "%s", corner);
 	}
 	next_line(c);
-	put(c, 0, "%zu lanes, %llu claims, %zu processes", s->lanes.count,
-		(unsigned long long)s->claims, s->process_count);
+	put(c, 0, "%zu %s, %llu %s, %zu %s", s->lanes.count,
+		display_plural(s->lanes.count, "lane", "lanes"), (unsigned long long)s->claims,
+		display_plural(s->claims, "claim", "claims"), s->process_count,
+		display_plural(s->process_count, "process", "processes"));
 	next_line(c);
 }
 
