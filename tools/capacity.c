@@ -70,12 +70,6 @@ static int ports_of(pid_t pid, char **value)
 	return found;
 }
 
-static void add(struct capacity *c, const struct portset *ports)
-{
-	for (unsigned w = 0; w < 1024; w++)
-		c->ports.words[w] |= ports->words[w];
-}
-
 void capacity_add_process(
 	struct capacity *c, const struct capacity_base *base, bool here, pid_t pid)
 {
@@ -88,11 +82,11 @@ void capacity_add_process(
 		return;
 	int found = ports_of(pid, &value);
 	if (found == 0 && here) {
-		add(c, &base->kernel);
+		portset_add(&c->ports, &base->kernel);
 	} else if (found == 1 && ports_parse(value, &ports, &fault) == 0 &&
 		   (here || !ports.automatic)) {
 		ports_resolve(&ports, &base->kernel, &wanted);
-		add(c, &wanted);
+		portset_add(&c->ports, &wanted);
 		c->source = CAPACITY_PROCESSES;
 	}
 	free(value);

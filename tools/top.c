@@ -4,6 +4,8 @@
 #include "tools/command.h"
 #include "tools/preload.h"
 
+#include "install.h"
+
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -108,7 +108,7 @@ def test_found_by_path(host, tmp_path):
     assert (result.code, result.err) == (0, "")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"], ["env", "--help"],
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"], ["top", "--help"], ["metrics", "--help"], ["env", "--help"],
                                    ["config", "--help"], ["--version"]])
 def test_help(host, words):
     result = host.tuplebind(*words)
