@@ -16,20 +16,19 @@
 static const char help[] =
 	"usage: tuplebind metrics [--output FILE | --http] [OPTION...]\n"
 	"\n"
-	"Prints the tuple tables that this user may read as OpenMetrics text, for Prometheus\n"
-	"(docs/metrics.md).\n"
+	"Prints the tuple tables that this user may read as OpenMetrics text, for\n"
+	"Prometheus (docs/metrics.md).\n"
 	"\n"
-	"  --output FILE     write FILE, and replace it in one step: for node_exporter's textfile\n"
-	"                    collector, which wants it to end in .prom\n"
-	"  --http            answer one HTTP request on stdin and stdout, for a socket unit of\n"
-	"                    systemd with Accept=yes\n"
-	"  --lanes N         of each table so many lanes at most, the fullest (default 20)\n"
+	"  --output FILE     write FILE, and replace it in one step: for node_exporter's\n"
+	"                    textfile collector, which wants it to end in .prom\n"
+	"  --http            answer one HTTP request on stdin and stdout, for a socket\n"
+	"                    unit of systemd with Accept=yes\n"
+	"  --lanes N         of each table so many lanes, the fullest (default 20)\n"
 	"  --addresses N     so many local addresses (default 50)\n"
 	"  --destinations N  so many destinations (default 20)\n"
-	"  --ports LIST      the ports a lane can have, as TUPLEBIND_PORTS has them. Default: "
-	"what\n"
-	"                    the attached processes were started with, else what the kernel "
-	"offers\n";
+	"  --ports LIST      the ports a lane can have, as TUPLEBIND_PORTS has them.\n"
+	"                    Default: what the attached processes were started with, else\n"
+	"                    what the kernel offers\n";
 
 #define LIMIT_MAX 100000
 

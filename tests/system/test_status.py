@@ -116,9 +116,9 @@ def test_text_form(served):
     steps = served.steps(addrs="127.0.0.2")
     steps.open(TO, PORT, 3)
     steps.open(TO, OTHER, 5)
-    out = served.must(harness.COMMAND, "status")
-    assert "2 lanes, 8 claims" in out
-    lanes = [line.split() for line in out.splitlines() if "->" in line and "127.0.0.2" in line]
+    lines = served.status_text()
+    assert "2 lanes, 8 claims" in lines[2]
+    lanes = [line.split() for line in lines if "->" in line]
     assert lanes == [["5", "0", "%", "#.........", "127.0.0.2", "->", f"{TO}:{OTHER}"],
                      ["3", "0", "%", "#.........", "127.0.0.2", "->", f"{TO}:{PORT}"]]
 

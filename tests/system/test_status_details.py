@@ -37,14 +37,6 @@ def details(host, *words, seen_from=None):
     return tables[0]
 
 
-def text(host, *words):
-    """This host's part of the text form."""
-    out = host.must(harness.COMMAND, "status", *words)
-    tables = re.split(r"\n\n(?=\d+\.\d+)", out.rstrip("\n"))
-    [mine] = [t for t in tables if t.startswith(f"{os.getuid()}.{host.namespace}\n")]
-    return mine.splitlines()
-
-
 def table_path(host):
     [path] = host.tables()
     return path
@@ -167,7 +159,7 @@ class TestCapacity:
         table = details(served)
         assert self.lane(table) == (10, 10, 1000)
         assert table["destinations"][0]["fullest"] == 0
-        shown = "\n".join(text(served))
+        shown = "\n".join(served.status_text())
         assert "10 of them on ports that do not count" in shown
 
     def test_another_namespaces_kernel_is_not_known(self, served):
@@ -202,9 +194,9 @@ def test_lists_are_limited(served):
     assert [len(table[kind]) for kind in ("fullest_lanes", "local_addresses", "destinations")] == [4, 4, 1]
     assert (table["lanes"], table["local_address_count"]) == (6, 6)
     assert len(details(served)["fullest_lanes"]) == 6
-    assert sum("->" in line for line in text(served, "--lanes", "2")) == 2
-    assert text(served, "--lanes", "2").count("            and 4 more") == 2
-    assert not any("->" in line for line in text(served, "--lanes", "0"))
+    assert sum("->" in line for line in served.status_text("--lanes", "2")) == 2
+    assert served.status_text("--lanes", "2").count("            and 4 more") == 2
+    assert not any("->" in line for line in served.status_text("--lanes", "0"))
 
 
 def test_text_shows_the_same_numbers(served):
@@ -213,7 +205,7 @@ def test_text_shows_the_same_numbers(served):
     steps.open(TO, PORT, 40)
     steps.open(TO, OTHER, 3)
     assert steps.connect(steps.socket(), TO, PORT) == "EADDRNOTAVAIL"
-    lines = [line.split() for line in text(served)]
+    lines = [line.split() for line in served.status_text()]
     assert lines[2][:4] == ["4", "lanes,", "43", "claims,"]
     full = [line for line in lines if "->" in line]
     assert full[:2] == [["20", "100", "%", "##########", f"127.0.0.{i}", "->", f"{TO}:{PORT}"]
@@ -248,7 +240,7 @@ def test_eighty_columns(two_hosts):
     steps.open(LONG + "1002", 65000, kind="v6")
     steps.open(LONG + "1002", 65000, kind="udp6")
     out = client.must(harness.COMMAND, "status", "--ports", "1-65535")
-    tables = re.split(r"\n\n(?=[0-9x]+[.\n])", out)
+    tables = re.split(r"\n\n(?=\S)", out)
     [mine] = [table for table in tables if table.startswith("x" * 64 + "\n")]
     assert f" -> [{LONG}1002]:65000\n" in mine and f" -> [{LONG}1002]:65000 (udp)\n" in mine
     assert max(len(line) for line in mine.splitlines()) <= 80

@@ -115,8 +115,7 @@ def test_status_tells_the_protocol(host):
     serve(host, TO, 8001)
     running = flows(host, "open", TO, 3, 8001)
     assert running.line() == "8001 3 none"
-    shown = host.must(harness.COMMAND, "status")
-    [line] = [line.split() for line in shown.splitlines() if line.endswith(f" {TO} -> {TO}:8001 (udp)")]
+    [line] = [line.split() for line in host.status_text() if line.endswith(f" {TO} -> {TO}:8001 (udp)")]
     assert line[0] == "3"
 
 

@@ -23,14 +23,14 @@
 static const char help[] =
 	"usage: tuplebind top [--delay SECONDS] [--ports LIST]\n"
 	"\n"
-	"Shows the tuple tables that this user may read, live: lanes, local addresses, "
-	"destinations\n"
-	"and processes, how full they are and what changes. h shows the keys, q quits.\n"
+	"Shows the tuple tables that this user may read, live: lanes, local addresses,\n"
+	"destinations and processes, how full they are and what changes. h shows the\n"
+	"keys, q quits.\n"
 	"\n"
 	"  --delay SECONDS  between two looks at the tables (default 1)\n"
-	"  --ports LIST     the ports a lane can have, as TUPLEBIND_PORTS has them. Default: what "
-	"the\n"
-	"                   attached processes were started with, else what the kernel offers\n"
+	"  --ports LIST     the ports a lane can have, as TUPLEBIND_PORTS has them.\n"
+	"                   Default: what the attached processes were started with, else\n"
+	"                   what the kernel offers\n"
 	"\n"
 	"NO_COLOR is respected. Not on a terminal: tuplebind status.\n";
 
