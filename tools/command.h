@@ -20,7 +20,7 @@
 
 typedef int command_main(int argc, char **argv);
 
-command_main config_main, env_main, reap_main, run_main, status_main;
+command_main config_main, env_main, metrics_main, reap_main, run_main, status_main, top_main;
 
 /* "tuplebind: " and a message on stderr, one line. Returns EXIT_TUPLEBIND. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -40,6 +40,9 @@ int command_help(const char *text);
  * number, or -errno with the reason told in the name of @subcommand.
  */
 int command_tables(const char *subcommand, struct dirent ***files);
+
+/* The same without a word. */
+int command_scan_tables(struct dirent ***files);
 
 /* The name of a table by its file: TUPLEBIND_TABLE, or for a default table user and namespace. */
 void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1]);

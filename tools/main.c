@@ -12,6 +12,8 @@
 static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"       tuplebind status [--json]\n"
+	"       tuplebind top\n"
+	"       tuplebind metrics [--output FILE | --http]\n"
 	"       tuplebind reap\n"
 	"       tuplebind env [OPTION...]\n"
 	"       tuplebind config [OPTION...]\n"
@@ -21,6 +23,8 @@ static const char help[] =
 	"\n"
 	"  run      start a program under libtuplebind.so\n"
 	"  status   show the tuple tables: lanes, claims, processes, counters\n"
+	"  top      the same live, in the terminal\n"
+	"  metrics  the same for Prometheus\n"
 	"  reap     give back the claims whose sockets are gone\n"
 	"  env      print the variables that run would set, for systemd and the shell\n"
 	"  config   show which settings are in force, and where each came from\n"
@@ -33,44 +37,17 @@ static const struct {
 } subcommands[] = {
 	{"config", config_main},
 	{"env", env_main},
+	{"metrics", metrics_main},
 	{"reap", reap_main},
 	{"run", run_main},
 	{"status", status_main},
+	{"top", top_main},
 };
 
 int command_help(const char *text)
 {
 	fputs(text, stdout);
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
-}
-
-/* Tables that are being made have a file of their own until they are complete. */
-static int is_table(const struct dirent *entry)
-{
-	return strncmp(entry->d_name, TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 &&
-	       strstr(entry->d_name, ".new.") == NULL;
-}
-
-int command_tables(const char *subcommand, struct dirent ***files)
-{
-	int count = scandir(TABLE_DIRECTORY, files, is_table, alphasort);
-
-	if (count < 0) {
-		count = -errno;
-		command_fail("%s: %s: %s", subcommand, TABLE_DIRECTORY, strerror(errno));
-	}
-	return count;
-}
-
-void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1])
-{
-	const char *rest = file + strlen(TABLE_PREFIX);
-	const char *namespace_end = strchr(rest, '.');
-
-	/* <uid>.<inode>.<name>: a name may have dots itself. */
-	if (namespace_end != NULL)
-		namespace_end = strchr(namespace_end + 1, '.');
-	snprintf(name, TABLE_NAME_MAX + 1, "%s", namespace_end ? namespace_end + 1 : rest);
 }
 
 int main(int argc, char **argv)
@@ -86,7 +63,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].main(argc - 1, argv + 1);
-	return command_fail("\"%s\" is not a subcommand; there are run, status, reap, env and "
-			    "config; see tuplebind --help",
+	return command_fail(
+		"\"%s\" is not a subcommand; there are run, status, top, metrics, reap, env and "
+		"config; see tuplebind --help",
 		argv[1]);
 }

@@ -1,264 +1,329 @@
 /*
- * tuplebind status: what is claimed, by whom, in which table.
+ * tuplebind status: what is taken, by whom, and why connects failed, table by table.
  *
- * Reads the tables without attaching to them: every word is taken for a number that
- * may be wrong, and nothing is written.
+ * The text fits 80 columns; marked in colour is what somebody who looks for trouble looks for. Only
+ * on a terminal: elsewhere no byte but the text goes out.
  */
 #include "tools/command.h"
-
-#include "base/text.h"
-#include "table/claim.h"
-#include "table/process.h"
-#include "version.h"
+#include "tools/display.h"
+#include "tools/statusjson.h"
 
 #include <bsd/libutil.h>
 #include <bsd/stdlib.h>
-#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char help[] =
-	"usage: tuplebind status [--json] [--lanes N]\n"
+	"usage: tuplebind status [--json [--details]] [--lanes N] [--ports LIST]\n"
 	"\n"
-	"Shows the tuple tables that this user may read: lanes, claims, processes, counters, and\n"
-	"the N fullest lanes (default 10).\n"
+	"Shows the tuple tables that this user may read: what is taken, by lane, by\n"
+	"local address and by destination, which processes are attached, and what became\n"
+	"of their connects. A lane is all tuples from one local address to one\n"
+	"destination; a claim is a port taken.\n"
 	"\n"
-	"  --json      one JSON object, for programs\n"
-	"  --lanes N   how many lanes to show; 0: none\n";
+	"  --lanes N     how many of each to show, the fullest first (default 10);\n"
+	"                0: none\n"
+	"  --ports LIST  the ports a lane can have, as TUPLEBIND_PORTS has them. Default:\n"
+	"                what the attached processes were started with, else what the\n"
+	"                kernel offers\n"
+	"  --json        one JSON object, for programs\n"
+	"  --details     with --json: all that is known, all lanes (docs/status-json.md)\n"
+	"\n"
+	"Colours on a terminal only, and not with NO_COLOR set or TERM=dumb.\n";
 
 #define LANES_DEFAULT 10
+#define LANES_MAX     1000000
+#define WIDTH	      80
 
-struct lane_claims {
-	struct tuplebind_lane lane;
-	uint64_t claims;
-	UT_hash_handle hh;
+struct request {
+	bool json, details;
+	uint64_t lanes;
+	bool lanes_given;
+	const char *ports;
 };
 
-/* One table, summed up. */
-struct summary {
-	char name[TABLE_NAME_MAX + 1];
-	struct table table;
-	uint64_t claims, lane_count;
-	struct lane_claims *lanes;
-};
+static bool colours;
 
-/* In the order of enum tuplebind_counter: the counters, and behind them why connects were passed.
- */
-static const char *const counter_names[TUPLEBIND_COUNTERS] = {"bound", "late", "explicit",
-	"timewait_reused", "retries", "full", "passed", "reaped", "table_full", "skipped", "bound",
-	"special", "namespace", "helpless", "full"};
-
-#define REASONS_FIRST TUPLEBIND_PASSED_SKIPPED
-
-static uint64_t counter_of(const struct summary *s, int counter)
+static void put_level(enum display_level level)
 {
-	return table_counter(&s->table, (enum tuplebind_counter)counter);
+	static const char *const on[] = {"\033[32m", "\033[33m", "\033[1;31m"};
+
+	if (colours)
+		fputs(on[level], stdout);
 }
 
-static int add_slab(struct summary *s, const struct tuplebind_slab *slab)
+static void put_bold(void)
 {
-	struct tuplebind_lane lane;
-	struct lane_claims *known;
-	unsigned number, claims = 0;
+	if (colours)
+		fputs("\033[1m", stdout);
+}
 
-	if (!slab_read(slab, &lane, &number))
-		return 0;
-	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
-		claims += (unsigned)__builtin_popcountll(
-			atomic_load_explicit(&slab->claims[w], memory_order_relaxed));
-	if (claims == 0)
-		return 0;
-	HASH_FIND(hh, s->lanes, &lane, sizeof lane, known);
-	if (known == NULL) {
-		known = calloc(1, sizeof *known);
-		if (known == NULL)
-			return -ENOMEM;
-		known->lane = lane;
-		HASH_ADD(hh, s->lanes, lane, sizeof lane, known);
-		s->lane_count++;
+static void put_plain(void)
+{
+	if (colours)
+		fputs("\033[0m", stdout);
+}
+
+static unsigned long long number(uint64_t value)
+{
+	return value;
+}
+
+static void print_heading(const char *text)
+{
+	printf("\n");
+	put_bold();
+	printf("%s", text);
+	put_plain();
+	printf("\n");
+}
+
+static void print_more(uint64_t count, uint64_t shown)
+{
+	if (count > shown)
+		printf("            and %llu more\n", number(count - shown));
+}
+
+static void print_head(const struct snapshot *s)
+{
+	char size[8], age[DISPLAY_AGE_MAX];
+	uint64_t used = s->slabs > 0 ? s->slabs_used * 100 / s->slabs : 0;
+
+	humanize_number(size, sizeof size, (int64_t)s->size, "B", HN_AUTOSCALE, 0);
+	display_age(age, s->age);
+	put_bold();
+	printf("%s", s->name);
+	put_plain();
+	printf("\n  %s, ", size);
+	put_level(display_level((int)used * 10));
+	printf("%llu %% used", number(used));
+	put_plain();
+	printf(", made %s ago; network namespace %llu%s\n", age, number(s->netns),
+		s->here ? " (this one)" : "");
+	printf("  %llu %s, %llu %s, %zu %s", number(s->lanes.count),
+		display_plural(s->lanes.count, "lane", "lanes"), number(s->claims),
+		display_plural(s->claims, "claim", "claims"), s->process_count,
+		display_plural(s->process_count, "process", "processes"));
+	static const char *const from[] = {
+		[CAPACITY_KERNEL] = "the kernel's",
+		[CAPACITY_PROCESSES] = "TUPLEBIND_PORTS",
+		[CAPACITY_GIVEN] = "--ports",
+	};
+	if (s->capacity.source != CAPACITY_UNKNOWN)
+		printf("; %u ports (%s)", s->capacity.count, from[s->capacity.source]);
+	printf("\n");
+}
+
+/* Claims and fill of a sum; the line goes on. */
+static void print_fill(const struct snapshot *s, const struct snapshot_sum *sum)
+{
+	char share[DISPLAY_SHARE_MAX], bar[DISPLAY_BAR + 1];
+	int permille = snapshot_permille(s, sum);
+
+	display_share(share, permille);
+	display_bar(bar, permille);
+	printf("  %8llu  ", number(sum->claims));
+	put_level(display_level(permille));
+	printf("%s %s", share, bar);
+	put_plain();
+	printf("  ");
+}
+
+#define FILL_WIDTH 29
+
+/* What does not fit behind @width columns has the next line, right-justified as far as it goes. */
+static void break_line(size_t width, size_t length)
+{
+	if (width + length > WIDTH)
+		printf("\n%*s", length < WIDTH ? (int)(WIDTH - length) : 0, "");
+}
+
+static void print_outside(const struct snapshot_sum *sum)
+{
+	if (sum->outside > 0)
+		printf("%*s%llu of them on ports that do not count\n", 12, "",
+			number(sum->outside));
+}
+
+/* Two long IPv6 addresses have a line each. */
+static void print_lane(const struct snapshot *s, const struct snapshot_sum *sum)
+{
+	struct text laddr, destination;
+
+	text_clear(&laddr);
+	text_clear(&destination);
+	display_laddr(&laddr, &sum->lane);
+	display_destination(&destination, &sum->lane);
+	print_fill(s, sum);
+	printf("%s", laddr.bytes);
+	break_line(FILL_WIDTH + laddr.length, 4 + destination.length);
+	printf(" -> %s\n", destination.bytes);
+	print_outside(sum);
+}
+
+static void print_lanes(const struct snapshot *s, uint64_t most)
+{
+	print_heading("    claims  of its ports      lane");
+	for (size_t i = 0; i < s->lanes.count && i < most; i++)
+		print_lane(s, &s->lanes.items[i]);
+	print_more(s->lanes.count, most);
+}
+
+static void print_laddrs(const struct snapshot *s, uint64_t most)
+{
+	struct text line;
+	char share[DISPLAY_SHARE_MAX];
+
+	print_heading("    claims    lanes  fullest  local address");
+	for (size_t i = 0; i < s->laddrs.count && i < most; i++) {
+		const struct snapshot_sum *sum = &s->laddrs.items[i];
+		int permille = snapshot_permille_fullest(s, sum);
+
+		text_clear(&line);
+		display_laddr(&line, &sum->lane);
+		display_share(share, permille);
+		printf("  %8llu %8llu    ", number(sum->claims), number(sum->lanes));
+		put_level(display_level(permille));
+		printf("%s", share);
+		put_plain();
+		printf("  %s\n", line.bytes);
 	}
-	known->claims += claims;
-	s->claims += claims;
-	return 0;
+	print_more(s->laddrs.count, most);
 }
 
-static int sum_up(struct summary *s)
+static void print_destinations(const struct snapshot *s, uint64_t most)
 {
-	int error = 0;
-
-	for (uint64_t i = 0; i < s->table.slab_count && error == 0; i++)
-		error = add_slab(s, &s->table.slabs[i]);
-	return error;
-}
-
-static void summary_free(struct summary *s)
-{
-	struct lane_claims *l, *next;
-
-	HASH_ITER(hh, s->lanes, l, next)
-	{
-		HASH_DEL(s->lanes, l);
-		free(l);
-	}
-	table_detach(&s->table);
-}
-
-/* Names come from shared memory: nothing but what prints plainly goes out. */
-static void process_name(const struct tuplebind_process *p, char out[static 17])
-{
-	uint64_t words[2];
-
-	for (int i = 0; i < 2; i++)
-		words[i] = atomic_load_explicit(&p->name[i], memory_order_relaxed);
-	memcpy(out, words, 16);
-	out[16] = '\0';
-	for (char *c = out; *c != '\0'; c++)
-		if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
-			*c = '?';
-}
-
-/* Visits the living processes of a table. */
-#define FOR_EACH_PROCESS(s, p)                                                                     \
-	for (const struct tuplebind_process *p = (s)->table.header->processes;                     \
-		p < (s)->table.header->processes + TUPLEBIND_PROCESSES; p++)                       \
-		if (atomic_load_explicit(&p->pid, memory_order_relaxed) != 0 && process_alive(p))
-
-static void print_json(struct summary *s)
-{
-	const char *separator = "";
-	char name[17];
-
-	printf("{\"name\":\"%s\",\"netns\":%llu,\"size\":%zu,\"lanes\":%llu,\"claims\":%llu,"
-	       "\"processes\":[",
-		s->name, (unsigned long long)s->table.header->identity.netns, s->table.size,
-		(unsigned long long)s->lane_count, (unsigned long long)s->claims);
-	FOR_EACH_PROCESS(s, p)
-	{
-		process_name(p, name);
-		printf("%s{\"pid\":%u,\"name\":\"%s\"}", separator,
-			atomic_load_explicit(&p->pid, memory_order_relaxed), name);
-		separator = ",";
-	}
-	printf("],\"counters\":{");
-	for (int i = 0; i < REASONS_FIRST; i++)
-		printf("%s\"%s\":%llu", i ? "," : "", counter_names[i],
-			(unsigned long long)counter_of(s, i));
-	printf("}}");
-}
-
-static int fuller(const struct lane_claims *a, const struct lane_claims *b)
-{
-	return (a->claims < b->claims) - (a->claims > b->claims);
-}
-
-static void print_lane(const struct lane_claims *l)
-{
-	struct addr laddr, faddr = {.scope = l->lane.scope};
 	struct text line;
 
-	laddr = faddr;
-	memcpy(laddr.bytes, l->lane.laddr, sizeof laddr.bytes);
-	memcpy(faddr.bytes, l->lane.faddr, sizeof faddr.bytes);
-	text_clear(&line);
-	text_put_addr(&line, &laddr);
-	text_put(&line, " -> ");
-	text_put_endpoint(&line, &faddr, l->lane.fport);
-	if (l->lane.protocol == IPPROTO_UDP)
-		text_put(&line, " (udp)");
-	printf("  %8llu  %s\n", (unsigned long long)l->claims, line.bytes);
+	print_heading("    claims  of its lanes       lanes  destination");
+	for (size_t i = 0; i < s->destinations.count && i < most; i++) {
+		const struct snapshot_sum *sum = &s->destinations.items[i];
+
+		text_clear(&line);
+		display_destination(&line, &sum->lane);
+		print_fill(s, sum);
+		printf("%5llu  ", number(sum->lanes));
+		break_line(FILL_WIDTH + 7, line.length);
+		printf("%s\n", line.bytes);
+	}
+	print_more(s->destinations.count, most);
 }
 
-static void print_text(struct summary *s, uint64_t lanes_shown)
+static void print_processes(const struct snapshot *s, uint64_t most)
 {
-	char name[17], size[8];
-	uint64_t shown = 0;
+	uint64_t now = (uint64_t)time(NULL);
 
-	humanize_number(size, sizeof size, (int64_t)s->table.size, "B", HN_AUTOSCALE, 0);
-	printf("%s  %s, network namespace %llu\n  %llu lanes, %llu claims\n", s->name, size,
-		(unsigned long long)s->table.header->identity.netns,
-		(unsigned long long)s->lane_count, (unsigned long long)s->claims);
-	printf("  processes:");
-	FOR_EACH_PROCESS(s, p)
-	{
-		process_name(p, name);
-		printf(" %u (%s)", atomic_load_explicit(&p->pid, memory_order_relaxed), name);
-		shown++;
+	print_heading("       pid   runs for  descriptors  process");
+	for (size_t i = 0; i < s->process_count && i < most; i++) {
+		const struct snapshot_process *p = &s->processes[i];
+		char age[DISPLAY_AGE_MAX] = "-", files[24] = "-";
+
+		if (p->since > 0)
+			display_age(age, now > p->since ? now - p->since : 0);
+		if (p->files > 0)
+			snprintf(files, sizeof files, "%llu", number(p->files));
+		printf("  %8u %10s  %11s  %s%s\n", p->pid, age, files, p->name,
+			p->foreign ? " (of another pid namespace)" : "");
 	}
-	printf("%s\n ", shown ? "" : " none");
-	for (int i = 0; i < TUPLEBIND_COUNTERS; i++)
-		if (i < REASONS_FIRST || counter_of(s, i) != 0)
-			printf("%s%s %llu",
-				i == 0		     ? " "
-				: i >= REASONS_FIRST ? ", passed by "
-						     : ", ",
-				counter_names[i], (unsigned long long)counter_of(s, i));
-	printf("\n");
-	HASH_SORT(s->lanes, fuller);
-	if (s->lanes != NULL && lanes_shown > 0)
-		printf("    claims  lane\n");
-	shown = 0;
-	for (struct lane_claims *l = s->lanes; l != NULL && shown < lanes_shown;
-		l = l->hh.next, shown++)
-		print_lane(l);
-	if (lanes_shown > 0 && s->lane_count > shown)
-		printf("            and %llu more lanes\n",
-			(unsigned long long)(s->lane_count - shown));
+	print_more(s->process_count, most);
 }
 
-static int show(const char *file, bool json, uint64_t lanes_shown, bool first)
+static void print_counter(const struct snapshot *s, int counter, const char *indent, int width)
 {
-	struct summary s = {.claims = 0};
-	struct fault fault;
-	char path[TABLE_PATH_MAX * 2 + 16];
-	int error;
+	uint64_t value = s->counters[counter];
+	enum display_level level = value > 0 ? display_counter_level(counter) : DISPLAY_CALM;
 
-	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
-	command_table_name(file, s.name);
-	error = table_open(&s.table, path, false, &fault);
-	if (error == -EACCES || error == -ENOENT)
-		return -EACCES; /* another user's, or removed just now */
-	if (error < 0) {
-		command_fail("status: %s", fault.text);
-		return error;
-	}
-	error = sum_up(&s);
-	if (error == 0 && json) {
-		printf("%s", first ? "" : ",");
-		print_json(&s);
-	} else if (error == 0) {
-		printf("%s", first ? "" : "\n");
-		print_text(&s, lanes_shown);
-	}
-	summary_free(&s);
-	return error;
+	printf("  %8llu  %s", number(value), indent);
+	if (level != DISPLAY_CALM)
+		put_level(level);
+	printf("%-*s", width, snapshot_counters[counter]);
+	if (level != DISPLAY_CALM)
+		put_plain();
+	printf("  %s\n", display_counter(counter));
 }
 
-int status_main(int argc, char **argv)
+static void print_counters(const struct snapshot *s)
+{
+	static const int order[] = {TUPLEBIND_BOUND, TUPLEBIND_LATE, TUPLEBIND_EXPLICIT,
+		TUPLEBIND_TIMEWAIT_REUSED, TUPLEBIND_RETRIES, TUPLEBIND_FULL, TUPLEBIND_REAPED,
+		TUPLEBIND_PASSED};
+
+	print_heading("     count  since the table was made");
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+		print_counter(s, order[i], "", 15);
+	/* Of the reasons those that there were: most programs know none. */
+	for (int i = TUPLEBIND_TABLE_FULL; i < TUPLEBIND_COUNTERS; i++)
+		if (s->counters[i] > 0)
+			print_counter(s, i, "  ", 13);
+}
+
+static void print_table(const struct snapshot *s, uint64_t most)
+{
+	print_head(s);
+	if (most > 0 && s->lanes.count > 0) {
+		print_lanes(s, most);
+		print_laddrs(s, most);
+		print_destinations(s, most);
+	}
+	if (most > 0 && s->process_count > 0)
+		print_processes(s, most);
+	print_counters(s);
+}
+
+static bool wants_colours(void)
+{
+	const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
+
+	return isatty(STDOUT_FILENO) && (no == NULL || no[0] == '\0') && term != NULL &&
+	       term[0] != '\0' && strcmp(term, "dumb") != 0;
+}
+
+static void print_text(const struct snapshots *all, uint64_t most)
+{
+	colours = wants_colours();
+	for (size_t i = 0; i < all->count; i++) {
+		printf("%s", i > 0 ? "\n" : "");
+		print_table(&all->tables[i], most);
+	}
+	if (all->count == 0 && all->fault_count == 0)
+		printf("no tables: no program has run under tuplebind as this user\n");
+}
+
+/* 0, or the exit code when help was given or something is wrong: *end then. */
+static int read_options(int argc, char **argv, struct request *r, bool *end)
 {
 	static const struct option options[] = {
+		{"details", no_argument, NULL, 'd'},
 		{"json", no_argument, NULL, 'j'},
 		{"lanes", required_argument, NULL, 'l'},
+		{"ports", required_argument, NULL, 'p'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	struct dirent **files;
-	uint64_t lanes_shown = LANES_DEFAULT;
-	bool json = false, first = true, failed = false;
 	int option;
 
 	opterr = 0;
+	*end = true;
 	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		switch (option) {
+		case 'd':
+			r->details = true;
+			break;
 		case 'j':
-			json = true;
+			r->json = true;
 			break;
 		case 'l':
-			if (parse_number(optarg, 0, 1000000, &lanes_shown) < 0)
+			if (parse_number(optarg, 0, LANES_MAX, &r->lanes) < 0)
 				return command_usage("status",
 					"--lanes: \"%s\" is not a number (0-1000000)", optarg);
+			r->lanes_given = true;
+			break;
+		case 'p':
+			r->ports = optarg;
 			break;
 		case 'h':
 			return command_help(help);
@@ -270,25 +335,40 @@ int status_main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return command_usage("status", "\"%s\" is too much", argv[optind]);
-	int count = command_tables("status", &files);
-	if (count < 0)
-		return EXIT_TUPLEBIND;
-	if (json)
-		printf("{\"version\":\"%s\",\"tables\":[", TUPLEBIND_VERSION);
-	for (int i = 0; i < count; i++) {
-		int error = show(files[i]->d_name, json, lanes_shown, first);
+	if (r->details && !r->json)
+		return command_usage("status", "--details goes with --json");
+	*end = false;
+	return 0;
+}
 
-		first = first && error != 0;
-		failed |= error != 0 && error != -EACCES;
-		free(files[i]);
+int status_main(int argc, char **argv)
+{
+	struct request request = {.lanes = LANES_DEFAULT};
+	struct capacity_base base;
+	struct snapshots all;
+	struct fault fault;
+	bool end;
+
+	int code = read_options(argc, argv, &request, &end);
+	if (end)
+		return code;
+	if (capacity_base_read(&base, request.ports, &fault) < 0)
+		return command_usage("status", "--ports: %s", fault.text);
+	if (snapshots_take(&all, &base, &fault) < 0) {
+		snapshots_free(&all);
+		return command_fail("status: %s", fault.text);
 	}
-	free(files);
-	if (json)
-		printf("]}\n");
-	else if (first && !failed)
-		printf("no tables: no program has run under tuplebind as this user\n");
+	for (size_t i = 0; i < all.fault_count; i++)
+		command_fail("status: %s", all.faults[i].text);
+	if (request.json)
+		status_print_json(
+			&all, request.details, request.lanes_given ? request.lanes : UINT64_MAX);
+	else
+		print_text(&all, request.lanes);
+	/* One table that cannot be read, of another version perhaps, does not spoil the others. */
+	code = all.count == 0 && all.fault_count > 0 ? EXIT_TUPLEBIND : EXIT_SUCCESS;
+	snapshots_free(&all);
 	if (fflush(stdout) != 0)
 		return command_fail("status: %s", strerror(errno));
-	/* One table that cannot be read, of another version perhaps, does not spoil the others. */
-	return failed && first ? EXIT_TUPLEBIND : EXIT_SUCCESS;
+	return code;
 }

@@ -153,6 +153,15 @@ static int refuse_open(struct fault *f, int error, const char *path)
 		REMOVE_IT);
 }
 
+/* Keys and order of ports as they were made? If not the memory is given back. */
+static int check_seal(struct table *t, const char *path, struct fault *f)
+{
+	if (seal_of(&t->key, &t->permutation) == t->identity.seal)
+		return 0;
+	table_detach(t);
+	return refuse(f, EINVAL, path, "some process has written over it", REMOVE_IT);
+}
+
 static int map_file(
 	struct table *t, int fd, const char *path, size_t size, bool writable, struct fault *f)
 {
@@ -163,12 +172,30 @@ static int map_file(
 		return refuse(
 			f, errno, path, strerror(errno), "raise the limit on memory (ulimit -v)");
 	take_mapping(t, memory, size);
-	if (seal_of(&t->key, &t->permutation) != t->identity.seal) {
-		munmap(memory, size);
-		t->header = NULL;
-		return refuse(f, EINVAL, path, "some process has written over it", REMOVE_IT);
+	return check_seal(t, path, f);
+}
+
+static int copy_header(struct table *t, int fd, const char *path, size_t size, struct fault *f)
+{
+	char *memory =
+		mmap(NULL, SLAB_OFFSET, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return refuse(
+			f, errno, path, strerror(errno), "raise the limit on memory (ulimit -v)");
+	for (size_t at = 0; at < SLAB_OFFSET;) {
+		long got = syscall(SYS_pread64, fd, memory + at, SLAB_OFFSET - at, (off_t)at);
+
+		if (got <= 0) {
+			munmap(memory, SLAB_OFFSET);
+			return refuse(f, EINVAL, path, "cut short while it was read", REMOVE_IT);
+		}
+		at += (size_t)got;
 	}
-	return 0;
+	take_mapping(t, memory, size);
+	t->slabs = NULL;
+	t->size = SLAB_OFFSET;
+	return check_seal(t, path, f);
 }
 
 /*
@@ -276,20 +303,45 @@ int table_attach(
 	return refuse(f, EAGAIN, path, "keeps changing", "name another table with TUPLEBIND_TABLE");
 }
 
-int table_open(struct table *t, const char *path, bool writable, struct fault *f)
+/* Opens a sound table file, whoever owns it: a descriptor, or -errno with the fault told. */
+static int open_sound(const char *path, bool writable, struct stat *st, struct fault *f)
 {
-	struct stat st;
 	uint64_t cookie;
 	int fd = open_table(path, writable);
 
 	if (fd < 0)
 		return refuse_open(f, -fd, path);
 	/* Root may look at everybody's; the file's owner is whom it must be right for. */
-	uid_t owner = fstat(fd, &st) == 0 ? st.st_uid : geteuid();
-	int error = validate(fd, path, owner, &st, &cookie, f);
+	uid_t owner = fstat(fd, st) == 0 ? st->st_uid : geteuid();
+	int error = validate(fd, path, owner, st, &cookie, f);
 	if (error == 0)
-		error = map_file(t, fd, path, (size_t)st.st_size, writable, f);
+		return fd;
 	close_raw(fd);
+	return error;
+}
+
+int table_open(struct table *t, const char *path, bool writable, struct fault *f)
+{
+	struct stat st;
+	int fd = open_sound(path, writable, &st, f);
+
+	if (fd < 0)
+		return fd;
+	int error = map_file(t, fd, path, (size_t)st.st_size, writable, f);
+	close_raw(fd);
+	return error;
+}
+
+int table_open_unmapped(struct table *t, const char *path, int *fd, struct fault *f)
+{
+	struct stat st;
+
+	*fd = open_sound(path, false, &st, f);
+	if (*fd < 0)
+		return *fd;
+	int error = copy_header(t, *fd, path, (size_t)st.st_size, f);
+	if (error < 0)
+		close_raw(*fd);
 	return error;
 }
 

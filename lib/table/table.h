@@ -66,6 +66,20 @@ int table_attach(
  */
 int table_open(struct table *t, const char *path, bool writable, struct fault *f);
 
+/*
+ * The same for a reader that must not be harmed by a file with holes or one that is cut short while
+ * it is read (a mapping would fill the holes, or die of SIGBUS): *t holds a copy of the header,
+ * t->slabs is NULL, and slab i is read from *fd at table_slab_offset(i). The caller closes *fd and
+ * detaches. Returns 0 or a negative errno with the fault told.
+ */
+int table_open_unmapped(struct table *t, const char *path, int *fd, struct fault *f);
+
+/* Where in the file slab @index is. */
+static inline uint64_t table_slab_offset(uint64_t index)
+{
+	return sizeof(struct tuplebind_header) + index * sizeof(struct tuplebind_slab);
+}
+
 /* False when the table's identity has been written over since it was attached. One cache line. */
 bool table_intact(const struct table *t);
 

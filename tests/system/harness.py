@@ -12,6 +12,7 @@ import glob
 import json
 import os
 import pathlib
+import re
 import selectors
 import signal
 import subprocess
@@ -286,6 +287,12 @@ class Host:
                   if table["netns"] == self.namespace]
         assert len(tables) == 1, tables
         return tables[0]
+
+    def status_text(self, *words):
+        """The lines of `tuplebind status` on this host's table of no other name."""
+        tables = re.split(r"\n\n(?=\S)", self.must(COMMAND, "status", *words).rstrip("\n"))
+        [mine] = [t for t in tables if t.startswith(f"{os.getuid()}.{self.namespace}\n")]
+        return mine.splitlines()
 
     # The end.
 

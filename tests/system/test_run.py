@@ -108,12 +108,15 @@ def test_found_by_path(host, tmp_path):
     assert (result.code, result.err) == (0, "")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"], ["env", "--help"],
-                                   ["config", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status", "--help"], ["top", "--help"],
+                                   ["metrics", "--help"], ["env", "--help"], ["config", "--help"],
+                                   ["--version"]])
 def test_help(host, words):
     result = host.tuplebind(*words)
     assert (result.code, result.err) == (0, "")
     assert "tuplebind" in result.out
+    if words[0] in ("status", "top", "metrics"):
+        assert len(lines := result.out.splitlines()) < 24 and max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["status", "--nonsense"], ["status", "too much"]])

@@ -94,7 +94,8 @@ def test_retries_count_strangers(served, backend, stranger):
 def test_processes(served):
     """Who is attached: listed while it lives, with its name; a child once it connects."""
     first, second = served.steps(), served.steps()
-    first("socket v4")
+    first.socket()
+    second.socket()
 
     def pids():
         return sorted(process["pid"] for process in served.status()["processes"])
@@ -115,11 +116,11 @@ def test_text_form(served):
     steps = served.steps(addrs="127.0.0.2")
     steps.open(TO, PORT, 3)
     steps.open(TO, OTHER, 5)
-    out = served.must(harness.COMMAND, "status")
-    assert "2 lanes, 8 claims" in out
-    lanes = [line.split() for line in out.splitlines() if "->" in line and "127.0.0.2" in line]
-    assert lanes == [["5", "127.0.0.2", "->", f"{TO}:{OTHER}"],
-                     ["3", "127.0.0.2", "->", f"{TO}:{PORT}"]]
+    lines = served.status_text()
+    assert "2 lanes, 8 claims" in lines[2]
+    lanes = [line.split() for line in lines if "->" in line]
+    assert lanes == [["5", "0", "%", "#.........", "127.0.0.2", "->", f"{TO}:{OTHER}"],
+                     ["3", "0", "%", "#.........", "127.0.0.2", "->", f"{TO}:{PORT}"]]
 
 
 def test_foreign_files_do_not_disturb(served):

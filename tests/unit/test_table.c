@@ -468,6 +468,43 @@ Test(table, readers_see_and_cannot_write)
 	cr_expect_eq(table_open(&reader, path, false, &fault), -EPERM);
 }
 
+Test(table, a_reader_without_a_mapping)
+{
+	struct tuplebind_lane lane = fixture_lane(1);
+	struct tuplebind_slab slab;
+	struct table reader;
+	unsigned number, found = 0;
+	claim c;
+	int fd;
+
+	cr_expect_eq(table_open_unmapped(&reader, path, &fd, &fault), -ENOENT);
+	cr_assert_eq(attach(&t), 0);
+	cr_assert_eq(claim_take_port(&t, &lane, 5555, NULL, &c), 0);
+	table_count(&t, TUPLEBIND_BOUND);
+	cr_assert_eq(table_open_unmapped(&reader, path, &fd, &fault), 0);
+	cr_expect_null(reader.slabs);
+	cr_expect_eq(reader.slab_count, t.slab_count);
+	cr_expect_eq(table_counter(&reader, TUPLEBIND_BOUND), 1);
+	cr_expect_eq(memcmp(&reader.permutation, &t.permutation, sizeof t.permutation), 0);
+	for (uint64_t i = 0; i < reader.slab_count; i++) {
+		struct tuplebind_lane there;
+
+		cr_assert_eq(pread(fd, &slab, sizeof slab, (off_t)table_slab_offset(i)),
+			(ssize_t)sizeof slab);
+		if (slab_read(&slab, &there, &number))
+			found += memcmp(&there, &lane, sizeof lane) == 0;
+	}
+	cr_expect_eq(found, 1);
+	/* Cut short under it the copy is what it was, and there is nothing more to read. */
+	table_detach(&t);
+	cr_assert_eq(truncate(path, 4096), 0);
+	cr_expect_eq(table_counter(&reader, TUPLEBIND_BOUND), 1);
+	cr_expect_eq(pread(fd, &slab, sizeof slab, (off_t)table_slab_offset(0)), 0);
+	table_detach(&reader);
+	close(fd);
+	cr_expect_eq(table_open_unmapped(&reader, path, &fd, &fault), -EINVAL);
+}
+
 Test(table, paths)
 {
 	struct netns other = {.inode = 4026531840};
