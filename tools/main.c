@@ -13,8 +13,8 @@ static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"       tuplebind status [--json]\n"
 	"       tuplebind reap\n"
-	"       tuplebind env [OPTION...]\n"
-	"       tuplebind config [OPTION...]\n"
+	"       tuplebind env|config [OPTION...]\n"
+	"       tuplebind explain [OPTION...] ADDRESS:PORT\n"
 	"\n"
 	"Gives every outgoing TCP connection (and connected UDP socket, if asked to) of an\n"
 	"unmodified program an explicit local address and a port that is unique for its tuple.\n"
@@ -24,6 +24,7 @@ static const char help[] =
 	"  reap     give back the claims whose sockets are gone\n"
 	"  env      print the variables that run would set, for systemd and the shell\n"
 	"  config   show which settings are in force, and where each came from\n"
+	"  explain  show what would become of a connect to one destination now\n"
 	"\n"
 	"  --help, --version; each subcommand has a --help of its own.\n";
 
@@ -33,6 +34,7 @@ static const struct {
 } subcommands[] = {
 	{"config", config_main},
 	{"env", env_main},
+	{"explain", explain_main},
 	{"reap", reap_main},
 	{"run", run_main},
 	{"status", status_main},
