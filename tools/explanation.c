@@ -3,9 +3,9 @@
 #include "base/log.h"
 #include "kernel/diag.h"
 #include "kernel/route.h"
-#include "kernel/sock.h"
 #include "kernel/sysctl.h"
 #include "table/slab.h"
+#include "tools/probe.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -206,24 +206,6 @@ static void count_lane(struct look *l, struct explained_address *a)
 	}
 }
 
-/* Whether a socket could be bound to the address: as the library does, and without a port. */
-static int try_bind(const struct addr *a, bool freebind, uint8_t protocol)
-{
-	int family = addr_is_v4(a) ? AF_INET : AF_INET6;
-	int fd = socket(
-		family, (protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	int error = sock_bind_takes_no_port(fd, true);
-	if (error == 0 && freebind)
-		error = sock_freebind(fd, true);
-	if (error == 0)
-		error = sock_bind(fd, family, a, 0);
-	close(fd);
-	return error;
-}
-
 static int leave(struct explanation *e, const char *why)
 {
 	e->verdict = VERDICT_KERNEL;
@@ -251,7 +233,7 @@ static void look_at_address(
 {
 	struct explanation *e = l->e;
 
-	a->error = try_bind(&a->addr, walk->freebind, e->protocol);
+	a->error = probe_bind(&a->addr, walk->freebind, e->protocol);
 	if (a->error == -EADDRNOTAVAIL) {
 		source_walk_failed(walk);
 		return;
@@ -362,22 +344,12 @@ static int find_table(struct look *l, const struct config *c, bool *told, struct
 	return table_attach(&l->table, TABLE_PRIVATE, TABLE_SIZE_MIN, &l->netns, f);
 }
 
-static bool kernel_has_late_bind(void)
-{
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool has = fd >= 0 && sock_narrow_ports(fd, 1, 1) == 0;
-
-	if (fd >= 0)
-		close(fd);
-	return has;
-}
-
 /* The ports of the rule, as the library sets them once it has met this kernel. */
 static void set_ports(struct look *l)
 {
 	const struct portorder *order;
 
-	l->e->late_offered = kernel_has_late_bind();
+	l->e->late_offered = probe_late_bind();
 	if (!l->e->late_offered)
 		l->plan.late = 0;
 	l->plan.permutation = &l->table.permutation;

@@ -15,6 +15,7 @@ static const char help[] =
 	"       tuplebind reap\n"
 	"       tuplebind env|config [OPTION...]\n"
 	"       tuplebind explain [OPTION...] ADDRESS:PORT\n"
+	"       tuplebind doctor [OPTION...] [--] [PROGRAM]\n"
 	"\n"
 	"Gives every outgoing TCP connection (and connected UDP socket, if asked to) of an\n"
 	"unmodified program an explicit local address and a port that is unique for its tuple.\n"
@@ -24,6 +25,7 @@ static const char help[] =
 	"  reap     give back the claims whose sockets are gone\n"
 	"  env      print the variables that run would set, for systemd and the shell\n"
 	"  config   show which settings are in force, and where each came from\n"
+	"  doctor   say what limits connections on this host, and the command that mends it\n"
 	"  explain  show what would become of a connect to one destination now\n"
 	"\n"
 	"  --help, --version; each subcommand has a --help of its own.\n";
@@ -33,6 +35,7 @@ static const struct {
 	command_main *main;
 } subcommands[] = {
 	{"config", config_main},
+	{"doctor", doctor_main},
 	{"env", env_main},
 	{"explain", explain_main},
 	{"reap", reap_main},
