@@ -3,6 +3,7 @@
  */
 #include "tools/command.h"
 #include "tools/doctor.h"
+#include "tools/owntable.h"
 
 #include "table/slab.h"
 
@@ -132,22 +133,6 @@ static void look_at_refused(struct doctor *d, const struct in_force *t)
 		"programs run without tuplebind as long as it is there", command);
 }
 
-/*
- * The name behind a table file of this user and network namespace, "" for the default table; NULL:
- * it is another's.
- */
-static const char *own_name(const struct in_force *t, const char *file)
-{
-	char path[TABLE_PATH_MAX];
-
-	table_path(path, NULL, geteuid(), &t->netns);
-	const char *own = path + strlen(TABLE_DIRECTORY "/");
-	size_t length = strlen(own);
-	if (strncmp(file, own, length) != 0 || (file[length] != '\0' && file[length] != '.'))
-		return NULL;
-	return file + length + (file[length] == '.');
-}
-
 /* The others that this user has here under names of their own: only whether they can be used. */
 static void look_at_others(struct doctor *d, const struct in_force *t)
 {
@@ -155,7 +140,7 @@ static void look_at_others(struct doctor *d, const struct in_force *t)
 	int count = command_tables("doctor", &files);
 
 	for (int i = 0; i < count; i++) {
-		const char *name = own_name(t, files[i]->d_name);
+		const char *name = owntable_name(&t->netns, files[i]->d_name);
 		bool is_other = name != NULL && strcmp(name, t->name != NULL ? t->name : "") != 0;
 		struct table table;
 		struct fault fault;

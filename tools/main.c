@@ -13,6 +13,7 @@ static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"       tuplebind status [--json]\n"
 	"       tuplebind reap\n"
+	"       tuplebind reset [--force] [TABLE]\n"
 	"       tuplebind env|config [OPTION...]\n"
 	"       tuplebind explain [OPTION...] ADDRESS:PORT\n"
 	"       tuplebind doctor [OPTION...] [--] [PROGRAM]\n"
@@ -23,6 +24,7 @@ static const char help[] =
 	"  run      start a program under libtuplebind.so\n"
 	"  status   show the tuple tables: lanes, claims, processes, counters\n"
 	"  reap     give back the claims whose sockets are gone\n"
+	"  reset    remove tables that no program uses\n"
 	"  env      print the variables that run would set, for systemd and the shell\n"
 	"  config   show which settings are in force, and where each came from\n"
 	"  doctor   say what limits connections on this host, and the command that mends it\n"
@@ -39,6 +41,7 @@ static const struct {
 	{"env", env_main},
 	{"explain", explain_main},
 	{"reap", reap_main},
+	{"reset", reset_main},
 	{"run", run_main},
 	{"status", status_main},
 };
