@@ -139,6 +139,8 @@ static bool command_for(
 	if (c->missing > NAMED_MAX || part->size > LOOKED_AT)
 		return false;
 	interface_for(&c->missed[0], device);
+	if (c->missed[0].scope != 0)
+		if_indextoname(c->missed[0].scope, device);
 	at = (size_t)snprintf(command, DOCTOR_COMMAND, "for a in");
 	for (unsigned i = 0; i < c->missing; i++) {
 		struct addr plain = c->missed[i];
@@ -147,11 +149,14 @@ static bool command_for(
 		addr_format(&plain, address);
 		at += (size_t)snprintf(command + at, DOCTOR_COMMAND - at, " %s", address);
 	}
-	if (c->missed[0].scope != 0)
-		if_indextoname(c->missed[0].scope, device);
-	snprintf(command + at, DOCTOR_COMMAND - at, "; do ip %saddress add $a/%s dev %s%s; done",
-		family, addr_is_v4(&part->first) ? "32" : "128", device,
-		addr_is_v4(&part->first) ? "" : " nodad");
+	const char *tail = addr_is_v4(&part->first) ? "" : " nodad";
+	const char *bits = addr_is_v4(&part->first) ? "32" : "128";
+	if (c->missing == 1)
+		snprintf(command, DOCTOR_COMMAND, "ip %saddress add %s/%s dev %s%s", family,
+			address, bits, device, tail);
+	else
+		snprintf(command + at, DOCTOR_COMMAND - at,
+			"; do ip %saddress add $a/%s dev %s%s; done", family, bits, device, tail);
 	return true;
 }
 

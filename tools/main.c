@@ -5,6 +5,7 @@
 
 #include "version.h"
 
+#include <bsd/string.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,19 @@ void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1])
 	snprintf(name, TABLE_NAME_MAX + 1, "%s", namespace_end ? namespace_end + 1 : rest);
 }
 
+static int unknown(const char *name)
+{
+	size_t count = sizeof subcommands / sizeof *subcommands;
+	char names[256] = "";
+
+	for (size_t i = 0; i < count; i++) {
+		strlcat(names, i == 0 ? "" : i + 1 < count ? ", " : " and ", sizeof names);
+		strlcat(names, subcommands[i].name, sizeof names);
+	}
+	return command_fail(
+		"\"%s\" is not a subcommand; there are %s; see tuplebind --help", name, names);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -94,7 +108,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].main(argc - 1, argv + 1);
-	return command_fail("\"%s\" is not a subcommand; there are run, status, reap, env and "
-			    "config; see tuplebind --help",
-		argv[1]);
+	return unknown(argv[1]);
 }

@@ -7,14 +7,13 @@ printed command. What is wrong is wrong in a network namespace, and a mount name
 
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import subprocess
 import sys
 
 import harness
+import ptys
 import pytest
 import storms
 
@@ -272,11 +271,12 @@ def add_links(host, **addresses):
 
 @pytest.mark.parametrize("pool, command", [
     ("10.9.0.5-10.9.0.7", "for a in 10.9.0.5 10.9.0.6 10.9.0.7; do ip address add $a/32 dev left; done"),
-    ("10.9.0.1,10.9.0.5", "for a in 10.9.0.5; do ip address add $a/32 dev left; done"),
-    ("10.8.0.5", "for a in 10.8.0.5; do ip address add $a/32 dev lo; done"),
+    ("10.9.0.1,10.9.0.5", "ip address add 10.9.0.5/32 dev left"),
+    ("10.8.0.5", "ip address add 10.8.0.5/32 dev lo"),
     ("10.7.0.0/24", "ip route add local 10.7.0.0/24 dev lo"),
     ("2001:db8:1::/64", "ip -6 route add local 2001:db8:1::/64 dev lo"),
-    ("fd09::5", "for a in fd09::5; do ip -6 address add $a/128 dev right nodad; done"),
+    ("fd09::5-fd09::6", "for a in fd09::5 fd09::6; do ip -6 address add $a/128 dev right nodad; done"),
+    ("fd09::5", "ip -6 address add fd09::5/128 dev right nodad"),
 ])
 def test_addresses_that_are_missing(usual, pool, command):
     add_links(usual, left="10.9.0.1/24", right="fd09::1/64")
@@ -403,31 +403,14 @@ def test_all_is_well(usual):
     assert {f["level"] for name in findings.values() for f in name} <= {"ok", "note"}
 
 
-def run_on_terminal(host, argv, environment):
-    """What a program prints on a terminal of its own."""
-    ours, theirs = pty.openpty()
-    line, environment = host.command(argv, None, environment, {})
-    process = subprocess.Popen(line, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    out = b""
-    try:
-        while select.select([ours], [], [], harness.LIMIT)[0]:
-            out += os.read(ours, 65536)
-    except OSError:  # the last writer is gone
-        pass
-    os.close(ours)
-    process.wait(harness.LIMIT)
-    return out.decode()
-
-
 @pytest.mark.parametrize("environment, coloured", [
     ({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)])
 def test_colours(usual, environment, coloured):
     usual.sysctl("net.ipv4.tcp_timestamps", 0)
-    out = run_on_terminal(usual, [COMMAND, "doctor"], environment)
+    out = ptys.run(usual, COMMAND, "doctor", environment=environment).out
     assert ("\x1b[31mmend\x1b[0m  tcp_timestamps" in out) == coloured
     assert ("\x1b" in out) == coloured and "tcp_timestamps" in out
-    assert "\x1b" not in run_on_terminal(usual, [COMMAND, "doctor", "--json"], environment)
+    assert "\x1b" not in ptys.run(usual, COMMAND, "doctor", "--json", environment=environment).out
     assert "\x1b" not in usual.run(COMMAND, "doctor", environment=environment).out
 
 
