@@ -216,7 +216,6 @@ def test_sound_table(with_table):
 
 @pytest.mark.parametrize("breaks, says", [
     ('printf "\\x63" | dd of={} bs=1 seek=8 conv=notrunc status=none', "another version"),
-    ("chown 1 {}", "another user"),
     ("rm {0} && ln -s /etc/passwd {0}", "symbolic link"),
     ("rm {0} && mkdir -p {0}/a", "not a regular file"),
     ("truncate -s 100000 {}", "size"),
@@ -232,6 +231,16 @@ def test_refused_tables(with_table, breaks, says):
     # As somebody else's affair it is not more than a note.
     other = look(with_table, ["--table", "other"], setup)[1]
     assert worst(other, "table")["level"] == "note"
+
+
+def test_another_users_table(with_table):
+    """Who is not root cannot remove it, and has to be told so."""
+    harness.give_away(with_table.table)
+    found = worst(look(with_table)[1], "table")
+    assert found["level"] == "mend" and "another user" in found["figure"]
+    assert worst(look(with_table, ["--table", "other"])[1], "table")["level"] == "note"
+    with_table.must("sh", "-c", found["command"])
+    assert worst(look(with_table)[1], "table") is None
 
 
 def test_full_table(usual):

@@ -313,10 +313,10 @@ def test_no_tables(host, victim, make, says, words):
 def test_another_users(host):
     """With a name of ours, and with one of its own."""
     table = pathlib.Path(leave_table(host))
-    os.chown(table, 1, 1)
-    other = pathlib.Path(f"/dev/shm/tuplebind.1.{host.namespace}")
+    harness.give_away(table)
+    other = pathlib.Path(f"/dev/shm/tuplebind.{harness.OTHER_USER}.{host.namespace}")
     other.write_bytes(table.read_bytes())
-    os.chown(other, 1, 1)
+    harness.give_away(other)
     assert "belongs to another user" in reset(host, "--force", code=125)
     assert table.exists() and other.exists()
 
