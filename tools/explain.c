@@ -181,7 +181,8 @@ static const char *order_text(const struct question *q)
 		return "routing chooses";
 	switch (q->config.balance) {
 	case BALANCE_ROTATE:
-		return "rotate: a program that starts now begins with the first";
+		return e->table_found ? "rotate: a program that starts now begins with the first"
+				      : "rotate: where it begins is drawn with the table";
 	case BALANCE_RANDOM:
 		return "random: the first is one of many draws";
 	case BALANCE_HASH:
