@@ -20,13 +20,16 @@
 
 typedef int command_main(int argc, char **argv);
 
-command_main config_main, env_main, metrics_main, reap_main, run_main, status_main, top_main;
+command_main config_main, doctor_main, env_main, explain_main, metrics_main, reap_main, reset_main,
+	run_main, status_main, top_main;
 
 /* "tuplebind: " and a message on stderr, one line. Returns EXIT_TUPLEBIND. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Writes a text that must not break the line it is in: control characters as question marks. */
 void command_put(FILE *to, const char *text);
+
+bool command_is_utf8(const char *text);
 
 /* Says that an option is wrong and where help is. Returns EXIT_TUPLEBIND. */
 int command_usage(const char *subcommand, const char *format, ...)

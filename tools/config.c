@@ -55,24 +55,20 @@ static void print_row(const struct row *row, void *context)
 }
 
 /* The rules, each with its line when they come from the file. */
-static void visit_rules(const struct settings *s, const char *variable, const char *from,
-	const char *rules, row_visit *visit, void *context)
+static void visit_rules(const struct settings *s, const char *variable, const char *rules,
+	row_visit *visit, void *context)
 {
 	size_t size = strlen(rules) + 1;
-	char *item = malloc(size), *place = NULL;
+	char *item = malloc(size);
 	unsigned number = 0;
-	bool of_file = s->of[setting_find("rules")].origin == SETTING_FILE;
 
 	while (item != NULL && parse_next(&rules, ';', item, size) != 0) {
 		if (item[0] == '\0')
 			continue;
-		if (of_file && number < s->rule_count &&
-			asprintf(&place, "%s:%u", s->file, s->rule_lines[number]) < 0)
-			break;
-		struct row row = {number > 0 ? "" : variable, place ? place : from, item};
+		char *place = setting_place(s, setting_find("rules"), number);
+		struct row row = {number > 0 ? "" : variable, place ? place : "", item};
 		visit(&row, context);
 		free(place);
-		place = NULL;
 		number++;
 	}
 	free(item);
@@ -102,29 +98,20 @@ static int ports_text(const char *value, bool here, char **text)
 
 static void visit_rows(const struct settings *s, bool here, row_visit *visit, void *context)
 {
-	static const char *const origins[] = {
-		[SETTING_DEFAULT] = "default",
-		[SETTING_ENVIRONMENT] = "environment",
-		[SETTING_OPTION] = "option",
-	};
-
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		const struct setting *setting = &s->of[i];
 		const struct setting_kind *kind = &setting_kinds[i];
 		bool set = setting->value != NULL && setting->value[0] != '\0';
 		const char *value = set ? setting->value : kind->preset;
-		char variable[SETTING_NAME_MAX], *place = NULL, *text = NULL;
+		char variable[SETTING_NAME_MAX], *text = NULL;
 
 		setting_name(i, variable);
-		if (setting->origin == SETTING_FILE &&
-			asprintf(&place, "%s:%u", s->file, setting->line) < 0)
-			place = NULL;
+		char *place = setting_place(s, (int)i, 0);
 		if (strcmp(kind->option, "ports") == 0 && ports_text(value, here, &text) < 0)
 			text = NULL;
-		struct row row = {
-			variable, place ? place : origins[setting->origin], text ? text : value};
+		struct row row = {variable, place ? place : "", text ? text : value};
 		if (set && kind->form == SETTING_RULES)
-			visit_rules(s, variable, row.from, value, visit, context);
+			visit_rules(s, variable, value, visit, context);
 		else
 			visit(&row, context);
 		free(place);

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,18 +27,10 @@ static const char help[] =
 /* True for text that systemd takes: UTF-8 in one line, without control characters. */
 static bool is_plain(const char *value)
 {
-	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-	bool plain = true;
+	bool plain = command_is_utf8(value);
 
 	for (const char *p = value; *p != '\0'; p++)
 		plain = plain && ((unsigned char)*p >= ' ' || *p == '\t') && *p != 0x7f;
-	if (utf8 != (locale_t)0) {
-		locale_t before = uselocale(utf8);
-
-		plain = plain && mbstowcs(NULL, value, 0) != (size_t)-1;
-		uselocale(before);
-		freelocale(utf8);
-	}
 	return plain;
 }
 

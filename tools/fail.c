@@ -3,6 +3,7 @@
  */
 #include "tools/command.h"
 
+#include <locale.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -10,6 +11,19 @@ void command_put(FILE *to, const char *text)
 {
 	for (const char *p = text; *p != '\0'; p++)
 		putc((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p, to);
+}
+
+bool command_is_utf8(const char *text)
+{
+	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+
+	if (utf8 == (locale_t)0)
+		return true;
+	locale_t before = uselocale(utf8);
+	bool is = mbstowcs(NULL, text, 0) != (size_t)-1;
+	uselocale(before);
+	freelocale(utf8);
+	return is;
 }
 
 static void complain(const char *format, va_list arguments)

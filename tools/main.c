@@ -5,6 +5,7 @@
 
 #include "version.h"
 
+#include <bsd/string.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,19 +16,25 @@ static const char help[] =
 	"       tuplebind top\n"
 	"       tuplebind metrics [--output FILE | --http]\n"
 	"       tuplebind reap\n"
-	"       tuplebind env [OPTION...]\n"
-	"       tuplebind config [OPTION...]\n"
+	"       tuplebind reset [--force] [TABLE]\n"
+	"       tuplebind env|config [OPTION...]\n"
+	"       tuplebind explain [OPTION...] ADDRESS:PORT\n"
+	"       tuplebind doctor [OPTION...] [--] [PROGRAM]\n"
 	"\n"
-	"Gives every outgoing TCP connection (and connected UDP socket, if asked to) of an\n"
-	"unmodified program an explicit local address and a port that is unique for its tuple.\n"
+	"Gives every outgoing TCP connection (and connected UDP socket, if asked to) of\n"
+	"an unmodified program an explicit local address and a port that is unique for\n"
+	"its tuple.\n"
 	"\n"
 	"  run      start a program under libtuplebind.so\n"
 	"  status   show the tuple tables: lanes, claims, processes, counters\n"
 	"  top      the same live, in the terminal\n"
 	"  metrics  the same for Prometheus\n"
 	"  reap     give back the claims whose sockets are gone\n"
+	"  reset    remove tables that no program uses\n"
 	"  env      print the variables that run would set, for systemd and the shell\n"
 	"  config   show which settings are in force, and where each came from\n"
+	"  doctor   say what limits connections here, and the command that mends it\n"
+	"  explain  show what would become of a connect to one destination now\n"
 	"\n"
 	"  --help, --version; each subcommand has a --help of its own.\n";
 
@@ -36,9 +43,12 @@ static const struct {
 	command_main *main;
 } subcommands[] = {
 	{"config", config_main},
+	{"doctor", doctor_main},
 	{"env", env_main},
+	{"explain", explain_main},
 	{"metrics", metrics_main},
 	{"reap", reap_main},
+	{"reset", reset_main},
 	{"run", run_main},
 	{"status", status_main},
 	{"top", top_main},
@@ -48,6 +58,19 @@ int command_help(const char *text)
 {
 	fputs(text, stdout);
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
+}
+
+static int unknown(const char *name)
+{
+	size_t count = sizeof subcommands / sizeof *subcommands;
+	char names[256] = "";
+
+	for (size_t i = 0; i < count; i++) {
+		strlcat(names, i == 0 ? "" : i + 1 < count ? ", " : " and ", sizeof names);
+		strlcat(names, subcommands[i].name, sizeof names);
+	}
+	return command_fail(
+		"\"%s\" is not a subcommand; there are %s; see tuplebind --help", name, names);
 }
 
 int main(int argc, char **argv)
@@ -63,8 +86,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].main(argc - 1, argv + 1);
-	return command_fail(
-		"\"%s\" is not a subcommand; there are run, status, top, metrics, reap, env and "
-		"config; see tuplebind --help",
-		argv[1]);
+	return unknown(argv[1]);
 }

@@ -6,6 +6,7 @@
  * claim goes only when the kernel was seen twice without its socket.
  */
 #include "tools/command.h"
+#include "tools/progress.h"
 
 #include "kernel/diag.h"
 #include "table/reap.h"
@@ -19,10 +20,9 @@
 static const char help[] =
 	"usage: tuplebind reap\n"
 	"\n"
-	"Gives back the claims whose sockets the kernel no longer has, in all tables of this "
-	"network\n"
-	"namespace that this user may write to. Connects go on meanwhile. Programs do the same by\n"
-	"themselves when a lane is full.\n";
+	"Gives back the claims whose sockets the kernel no longer has, in all tables of\n"
+	"this network namespace that this user may write to. Connects go on meanwhile.\n"
+	"Programs do the same by themselves when a lane is full.\n";
 
 /* Which claims the kernel has sockets for: eight words for each slab of the table. */
 struct seen {
@@ -47,23 +47,33 @@ static void see(
 		seen->claims[slab - seen->table->slabs][bit / 64] |= UINT64_C(1) << (bit % 64);
 }
 
-static int reap_all(struct reap *r, struct seen *seen)
+static int reap_all(struct reap *r, struct seen *seen, const char *name, struct progress *p)
 {
+	uint64_t count = r->table->slab_count;
+
+	progress_show(p, "reap: %s: asking for the kernel's sockets", name);
 	int error = diag_dump(IPPROTO_TCP, 0, see, seen);
 
 	if (error == 0)
 		error = diag_dump(IPPROTO_UDP, 0, see, seen);
 
-	for (uint64_t i = 0; error >= 0 && i < r->table->slab_count; i++)
+	for (uint64_t i = 0; error >= 0 && i < count; i++) {
+		if (i == 0 || progress_due(p))
+			progress_show(p, "reap: %s: %llu %% looked through, %llu claims given back",
+				name, (unsigned long long)(i * 100 / count),
+				(unsigned long long)r->freed);
 		error = reap_slab(r, &r->table->slabs[i], seen->claims[i]);
+	}
 	return error < 0 ? error : 0;
 }
 
 /* Another process's reap is short: wait for it rather than leave its rest undone. */
-static int start(struct reap *r, struct table *t)
+static int start(struct reap *r, struct table *t, const char *name, struct progress *p)
 {
 	int error = reap_start(r, t);
 
+	if (error == -EBUSY)
+		progress_show(p, "reap: %s: another process is at it", name);
 	while (error == -EBUSY && reap_wait(t, reap_now() + UINT64_C(20000000000)))
 		error = reap_start(r, t);
 	return error;
@@ -72,13 +82,17 @@ static int start(struct reap *r, struct table *t)
 static int reap_table(struct table *t, const char *name)
 {
 	struct seen seen = {.table = t};
+	struct progress progress = {.shown = false};
 	struct reap reap;
-	int error = start(&reap, t);
+	int error = start(&reap, t, name, &progress);
 
-	if (error < 0)
+	if (error < 0) {
+		progress_end(&progress);
 		return command_fail("reap: %s: %s", name, strerror(-error));
+	}
 	seen.claims = calloc(t->slab_count, sizeof *seen.claims);
-	error = seen.claims == NULL ? -ENOMEM : reap_all(&reap, &seen);
+	error = seen.claims == NULL ? -ENOMEM : reap_all(&reap, &seen, name, &progress);
+	progress_end(&progress);
 	free(seen.claims);
 	reap_end(&reap);
 	if (error < 0)

@@ -7,6 +7,7 @@
 
 #include <bsd/string.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,6 +114,24 @@ int setting_find(const char *option)
 	return -1;
 }
 
+char *setting_place(const struct settings *s, int setting, unsigned rule)
+{
+	static const char *const origins[] = {
+		[SETTING_DEFAULT] = "default",
+		[SETTING_ENVIRONMENT] = "environment",
+		[SETTING_OPTION] = "option",
+	};
+	const struct setting *of = &s->of[setting];
+	unsigned line = of->line;
+	char *place;
+
+	if (of->origin != SETTING_FILE)
+		return strdup(origins[of->origin]);
+	if (setting_kinds[setting].form == SETTING_RULES && rule < s->rule_count)
+		line = s->rule_lines[rule];
+	return asprintf(&place, "%s:%u", s->file, line) < 0 ? NULL : place;
+}
+
 int settings_check(unsigned setting, const char *value, struct fault *f)
 {
 	struct config config;
@@ -132,17 +151,29 @@ int settings_check(unsigned setting, const char *value, struct fault *f)
 	return error;
 }
 
+/* Writes what is wrong as one text, which the caller frees. Returns -EINVAL. */
+__attribute__((format(printf, 2, 3))) static int explain(char **why, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	if (vasprintf(why, format, arguments) < 0)
+		*why = NULL;
+	va_end(arguments);
+	return -EINVAL;
+}
+
 /* What the file says is in force where no option says otherwise. */
-static int read_file(struct settings *s)
+static int read_file(struct settings *s, char **why)
 {
 	struct settings file = {.subcommand = s->subcommand};
 	struct inifile_fault fault;
 
 	if (configfile_read(s->file, &file, &fault) < 0) {
 		if (fault.line == 0)
-			return command_fail("%s: %s: %s", s->subcommand, s->file, fault.what.text);
-		return command_fail(
-			"%s: %s:%u: %s", s->subcommand, s->file, fault.line, fault.what.text);
+			return explain(why, "%s: %s: %s", s->subcommand, s->file, fault.what.text);
+		return explain(
+			why, "%s: %s:%u: %s", s->subcommand, s->file, fault.line, fault.what.text);
 	}
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		if (s->of[i].origin == SETTING_OPTION)
@@ -156,7 +187,7 @@ static int read_file(struct settings *s)
 }
 
 /* Reads and checks the variables as the library will. */
-static int check_variables(struct config *config)
+static int check_variables(struct config *config, char **why)
 {
 	struct fault fault;
 	struct plan plan;
@@ -166,20 +197,31 @@ static int check_variables(struct config *config)
 		error = plan_make(&plan, config, &fault);
 		plan_free(&plan);
 	}
-	return error < 0 ? command_fail("%s", fault.text) : 0;
+	return error < 0 ? explain(why, "%s", fault.text) : 0;
 }
 
-int settings_apply(struct settings *s, struct config *config)
+int settings_take(struct settings *s, struct config *config, char **why)
 {
 	char name[SETTING_NAME_MAX];
-	int error = s->file != NULL ? read_file(s) : 0;
+	int error = s->file != NULL ? read_file(s, why) : 0;
 
 	if (error != 0)
 		return error;
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		setting_name(i, name);
 		if (s->of[i].origin > SETTING_ENVIRONMENT && setenv(name, s->of[i].value, 1) < 0)
-			return command_fail("%s: %s", s->subcommand, strerror(errno));
+			return explain(why, "%s: %s", s->subcommand, strerror(errno));
 	}
-	return check_variables(config);
+	return check_variables(config, why);
+}
+
+int settings_apply(struct settings *s, struct config *config)
+{
+	char *why = NULL;
+
+	if (settings_take(s, config, &why) == 0)
+		return 0;
+	command_fail("%s", why != NULL ? why : strerror(ENOMEM));
+	free(why);
+	return EXIT_TUPLEBIND;
 }

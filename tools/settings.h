@@ -87,11 +87,20 @@ int settings_getopt(struct settings *s, int argc, char **argv, const struct opti
  */
 int settings_apply(struct settings *s, struct config *config);
 
+/* The same without telling: a negative errno, with the reason in *why, which the caller frees. */
+int settings_take(struct settings *s, struct config *config, char **why);
+
 /*
  * Checks one value by itself as the library will. Returns 0, or -EINVAL or -ENOMEM with the fault
  * told, without the variable's name. May ask for the host's interfaces.
  */
 int settings_check(unsigned setting, const char *value, struct fault *f);
+
+/*
+ * Where a setting came from: "default", "environment", "option" or "FILE:LINE", of the rules the
+ * line of rule @rule (from 0). The caller frees; NULL without memory.
+ */
+char *setting_place(const struct settings *s, int setting, unsigned rule);
 
 /* The setting of an option, "table-size" or "table_size"; -1: there is none. */
 int setting_find(const char *option);

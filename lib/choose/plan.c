@@ -234,3 +234,22 @@ void plan_set_ports(struct plan *p)
 		portorder_set(&ports->order, p->permutation, &by_late, &wanted);
 	}
 }
+
+bool plan_serves(const struct plan *p, const struct addr *faddr, uint16_t fport,
+	const struct rule **rule, enum tuplebind_counter *why)
+{
+	*rule = plan_rule(p, faddr, fport);
+	*why = (*rule)->skip ? TUPLEBIND_PASSED_SKIPPED : TUPLEBIND_PASSED_SPECIAL;
+	return !(*rule)->skip && fport != 0 && !addr_is_multicast(faddr) &&
+	       !addr_is_broadcast(faddr);
+}
+
+bool plan_resolve_any(const struct rule *rule, bool address_given, struct addr *faddr)
+{
+	if (!addr_is_any(faddr))
+		return true;
+	if (address_given || pool_serves(&rule->pool, faddr))
+		return false;
+	addr_loopback(faddr);
+	return true;
+}

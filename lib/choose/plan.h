@@ -65,3 +65,16 @@ static inline const struct rule *plan_rule(
 {
 	return &p->rules[dest_index_find(&p->dests, faddr, fport)];
 }
+
+/*
+ * Whether the rules and the kernel leave the destination to us: not if it is skipped, multicast or
+ * broadcast. Sets the rule, and *why for when it is not.
+ */
+bool plan_serves(const struct plan *p, const struct addr *faddr, uint16_t fport,
+	const struct rule **rule, enum tuplebind_counter *why);
+
+/*
+ * The kernel takes the ANY address for this host: for the socket's own address when it has one (or
+ * a pool would give it one; false then), else for the loopback address, which *faddr becomes.
+ */
+bool plan_resolve_any(const struct rule *rule, bool address_given, struct addr *faddr);

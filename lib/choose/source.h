@@ -19,6 +19,9 @@
 #define SOURCE_ROUTES 1024 /* destinations remembered */
 #define SOURCE_TURNS  1024 /* the same, for rotate */
 
+/* Addresses that cannot reach a destination: after so many it is the destination, not they. */
+#define SOURCE_MISSES_MOST 64
+
 /*
  * A remembered route, read and written under a sequence number that is odd while it is
  * written; who finds it odd does without.

@@ -77,10 +77,7 @@ static bool is_ours(struct attempt *a)
 
 bool attempt_destination_served(struct attempt *a, enum tuplebind_counter *why)
 {
-	a->rule = plan_rule(&library.plan, &a->faddr, a->fport);
-	*why = a->rule->skip ? TUPLEBIND_PASSED_SKIPPED : TUPLEBIND_PASSED_SPECIAL;
-	return !a->rule->skip && a->fport != 0 && !addr_is_multicast(&a->faddr) &&
-	       !addr_is_broadcast(&a->faddr);
+	return plan_serves(&library.plan, &a->faddr, a->fport, &a->rule, why);
 }
 
 /*
@@ -111,20 +108,6 @@ static bool unbound(struct attempt *a, bool *bound)
 	*bound = port != 0 && book_has_flag(a->record, RECORD_EXPLICIT);
 	if (*bound)
 		a->lport = port;
-	return true;
-}
-
-/*
- * The kernel takes the ANY address for this host: for the socket's own address when it has
- * one, else for the loopback address, which is what we give it.
- */
-static bool resolve_any(struct attempt *a)
-{
-	if (!addr_is_any(&a->faddr))
-		return true;
-	if (a->address_given || pool_serves(&a->rule->pool, &a->faddr))
-		return false;
-	addr_loopback(&a->faddr);
 	return true;
 }
 
@@ -183,7 +166,7 @@ static int take_over(struct attempt *a)
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	if (bound)
 		return tuple_connect_bound(a);
-	if (!resolve_any(a) || (!plain && is_special(a)))
+	if (!plan_resolve_any(a->rule, a->address_given, &a->faddr) || (!plain && is_special(a)))
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	return walk_connect(a);
 }

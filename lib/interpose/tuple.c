@@ -368,11 +368,7 @@ static enum tried try_late(struct attempt *a, bool new_address)
 
 void tuple_set_lane(struct attempt *a)
 {
-	a->lane = (struct tuplebind_lane){.fport = a->fport, .protocol = a->protocol};
-	memcpy(a->lane.laddr, a->laddr.bytes, sizeof a->lane.laddr);
-	memcpy(a->lane.faddr, a->faddr.bytes, sizeof a->lane.faddr);
-	/* The kernel finds a socket that is bound to a device only when asked with that. */
-	a->lane.scope = a->device != 0 ? a->device : a->faddr.scope;
+	a->lane = slab_lane(a->protocol, &a->laddr, &a->faddr, a->fport, a->device);
 }
 
 /* A socket connected to its own address and port would talk to itself. */

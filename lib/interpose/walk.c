@@ -103,9 +103,6 @@ struct misses {
 	int error; /* of the first */
 };
 
-/* After so many it is the destination, not the addresses. */
-#define MISSES_MOST 64
-
 static void note_miss(struct misses *m, const struct attempt *a, struct source_walk *walk)
 {
 	int error = errno;
@@ -166,7 +163,7 @@ static struct walked walk_addresses(struct attempt *a)
 				source_walk_failed(&walk);
 			break;
 		case TRIED_UNREACHABLE:
-			walked.done = misses.count == MISSES_MOST;
+			walked.done = misses.count == SOURCE_MISSES_MOST;
 			if (walked.done) {
 				errno = misses.error;
 				return walked;

@@ -6,6 +6,18 @@
 /* Settling and making fail when others are quicker; they cannot be so for ever. */
 #define ATTEMPTS 16
 
+struct tuplebind_lane slab_lane(uint8_t protocol, const struct addr *laddr,
+	const struct addr *faddr, uint16_t fport, uint32_t device)
+{
+	struct tuplebind_lane lane = {.fport = fport, .protocol = protocol};
+
+	memcpy(lane.laddr, laddr->bytes, sizeof lane.laddr);
+	memcpy(lane.faddr, faddr->bytes, sizeof lane.faddr);
+	/* The kernel finds a socket that is bound to a device only when asked with that. */
+	lane.scope = device != 0 ? device : faddr->scope;
+	return lane;
+}
+
 uint64_t slab_lane_hash(const struct table *t, const struct tuplebind_lane *lane)
 {
 	uint64_t words[TUPLEBIND_LANE_WORDS];

@@ -32,6 +32,7 @@
  */
 #pragma once
 
+#include "base/addr.h"
 #include "table/table.h"
 
 #define SLAB_WINDOW 512
@@ -41,6 +42,13 @@ struct slab_key {
 	uint64_t fingerprint; /* in its place in the tag, other bits 0 */
 	uint64_t home;	      /* index where looking begins */
 };
+
+/*
+ * The lane from @laddr to @faddr and @fport of a socket that is bound to interface @device, 0: to
+ * none.
+ */
+struct tuplebind_lane slab_lane(uint8_t protocol, const struct addr *laddr,
+	const struct addr *faddr, uint16_t fport, uint32_t device);
 
 /* The hash that stands for a lane in this table. */
 uint64_t slab_lane_hash(const struct table *t, const struct tuplebind_lane *lane);

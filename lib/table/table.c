@@ -332,6 +332,27 @@ int table_open(struct table *t, const char *path, bool writable, struct fault *f
 	return error;
 }
 
+int table_find(struct table *t, const char *name, const struct netns *ns, struct fault *f)
+{
+	char path[TABLE_PATH_MAX];
+	struct stat st;
+	uint64_t cookie;
+
+	table_path(path, name, geteuid(), ns);
+	int fd = open_table(path, false);
+	if (fd == -ENOENT)
+		return fd;
+	if (fd < 0)
+		return refuse_open(f, -fd, path);
+	int error = validate(fd, path, geteuid(), &st, &cookie, f);
+	if (error == 0 && ns->cookie != 0 && cookie != ns->cookie)
+		error = -ENOENT;
+	if (error == 0)
+		error = map_file(t, fd, path, (size_t)st.st_size, false, f);
+	close_raw(fd);
+	return error;
+}
+
 int table_open_unmapped(struct table *t, const char *path, int *fd, struct fault *f)
 {
 	struct stat st;

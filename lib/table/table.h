@@ -80,6 +80,13 @@ static inline uint64_t table_slab_offset(uint64_t index)
 	return sizeof(struct tuplebind_header) + index * sizeof(struct tuplebind_slab);
 }
 
+/*
+ * Attaches read-only to the table that table_attach() would find, and never makes or removes one:
+ * -ENOENT when there is none yet, or one of an earlier namespace. Else as table_attach(), which
+ * would refuse what this refuses.
+ */
+int table_find(struct table *t, const char *name, const struct netns *ns, struct fault *f);
+
 /* False when the table's identity has been written over since it was attached. One cache line. */
 bool table_intact(const struct table *t);
 

@@ -20,11 +20,14 @@ import sys
 import tempfile
 import time
 
+import pytest
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TUPLEBIND_BUILD", REPOSITORY / "build")).resolve()
 LIBRARY = BUILD / "lib" / "libtuplebind.so"
 COMMAND = BUILD / "tools" / "tuplebind"
 PYTHON = sys.executable
+OTHER_USER = 12345
 LIMIT = 30  # seconds for anything that should take much less
 
 Tuple = collections.namedtuple("Tuple", "laddr lport faddr fport")
@@ -45,6 +48,14 @@ def variables(settings):
 def clean_environment():
     return {name: value for name, value in os.environ.items()
             if not name.startswith("TUPLEBIND_") and name != "LD_PRELOAD"} | {"LC_ALL": "C"}
+
+
+def give_away(path):
+    """Makes a file another user's."""
+    try:
+        os.chown(path, OTHER_USER, -1)
+    except OSError as error:
+        pytest.skip(f"there is only one user here: {error}")
 
 
 def plain_address(text):

@@ -19,10 +19,9 @@ import time
 import pytest
 import storms
 
-from harness import LIBRARY, program
+from harness import LIBRARY, give_away, program
 
 TO, PORT = "127.0.0.1", 8001
-OTHER_USER = 12345
 STRICT_CODE = 78
 
 VERSION_AT, SLABS_AT, SIZE_AT, COOKIE_AT, IDENTITY_SIZE = 8, 12, 16, 32, 48
@@ -51,13 +50,6 @@ def link_to_copy(path):
 def bind_unix(path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
-
-
-def give_away(path):
-    try:
-        os.chown(path, OTHER_USER, -1)
-    except OSError as error:
-        pytest.skip(f"there is only one user here: {error}")
 
 
 # What is made of a sound table, and what the line says of it.

@@ -1,0 +1,25 @@
+/*
+ * The tables of this user in this network namespace, by their files, and who has them mapped.
+ */
+#pragma once
+
+#include "kernel/netns.h"
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/*
+ * The name behind a table file of this user in namespace @ns: TUPLEBIND_TABLE, "" for the default
+ * table. NULL: the file is another user's or namespace's by its name.
+ */
+const char *owntable_name(const struct netns *ns, const char *file);
+
+/* Called for a process that has a table mapped. */
+typedef void owntable_user(void *context, pid_t pid);
+
+/*
+ * Visits the processes that have the file mapped, as far as this user may look (/proc/PID/maps):
+ * a process is there from its start on, whatever the table says. Not the calling process. One
+ * small file for each process of the host.
+ */
+void owntable_users(const struct stat *file, owntable_user *visit, void *context);

@@ -1,0 +1,295 @@
+/*
+ * tuplebind reset: removes tables.
+ *
+ * Only what is a table, of this user and this network namespace. A program attaches whenever it
+ * likes, so the table is first taken away under its name, where no program finds it any more, and
+ * then looked at once more: whoever came before that has it mapped by now (but for the instant
+ * between opening and mapping it), and gets it back. What a program loses that goes on with a
+ * removed table is the knowledge of what others claim; the kernel keeps them apart all the same.
+ */
+#include "tools/command.h"
+#include "tools/owntable.h"
+
+#include "table/process.h"
+
+#include <bsd/libutil.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+	"usage: tuplebind reset [--force] [TABLE]\n"
+	"\n"
+	"Removes the table TABLE (a name as TUPLEBIND_TABLE or tuplebind status has it),\n"
+	"or all tables, of this user in this network namespace. Programs that start later\n"
+	"make a new one. While a program is attached to it a table is left alone.\n"
+	"\n"
+	"  --force   also then: its programs go on with it, and know nothing any more of\n"
+	"            the claims of those that start later\n"
+	"\n"
+	"Exit status: 0 all that was asked for is gone, 125 something was left.\n";
+
+#define NAMED_MAX 5 /* processes in a message */
+#define PATH_ROOM (TABLE_PATH_MAX * 2 + 16)
+
+/* Processes that use a table. */
+struct users {
+	unsigned count;
+	char names[256];
+};
+
+static void add_user(struct users *u, unsigned pid, const char *name)
+{
+	size_t at = strlen(u->names);
+
+	if (u->count++ < NAMED_MAX)
+		snprintf(u->names + at, sizeof u->names - at, "%s%u (%s)", at ? ", " : "", pid,
+			name);
+}
+
+static void add_mapping(void *users, pid_t pid)
+{
+	char path[64], name[32] = "?";
+
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+	FILE *file = fopen(path, "re");
+	if (file != NULL && fgets(name, sizeof name, file) != NULL)
+		name[strcspn(name, "\n")] = '\0';
+	if (file != NULL)
+		fclose(file);
+	add_user(users, (unsigned)pid, name);
+}
+
+/*
+ * Those that have the file mapped; if none is seen, those that the table lists, which may be of
+ * another pid namespace, or not to be looked at.
+ */
+static struct users find_users(const struct stat *st, const struct table *t)
+{
+	struct users u = {.count = 0};
+
+	owntable_users(st, add_mapping, &u);
+	if (u.count > 0 || t->header == NULL)
+		return u;
+	for (unsigned i = 0; i < TUPLEBIND_PROCESSES; i++) {
+		const struct tuplebind_process *p = &t->header->processes[i];
+
+		if (process_alive(p))
+			add_user(&u, atomic_load_explicit(&p->pid, memory_order_relaxed),
+				"by the table");
+	}
+	return u;
+}
+
+static int refuse(const char *name, const struct users *u)
+{
+	return command_fail("reset: %s: in use by %s%s; stop %s, or remove it with --force", name,
+		u->names, u->count > NAMED_MAX ? " and more" : "", u->count > 1 ? "them" : "it");
+}
+
+static uint64_t count_claims(const struct table *t)
+{
+	uint64_t claims = 0;
+
+	for (uint64_t i = 0; i < t->slab_count; i++)
+		for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
+			claims += (unsigned)__builtin_popcountll(
+				atomic_load_explicit(&t->slabs[i].claims[w], memory_order_relaxed));
+	return claims;
+}
+
+/* Opens a file that is a table of this user, whichever version made it. -errno, or why not. */
+static int open_own(const char *path, struct stat *st, const char **why)
+{
+	uint64_t magic = 0;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	*why = NULL;
+	if (fd < 0 && errno == ELOOP)
+		*why = "a symbolic link";
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, st) < 0)
+		*why = strerror(errno);
+	else if (!S_ISREG(st->st_mode))
+		*why = "not a regular file";
+	else if (st->st_uid != geteuid())
+		*why = "belongs to another user";
+	else if (pread(fd, &magic, sizeof magic, 0) != sizeof magic ||
+		 magic != TUPLEBIND_TABLE_MAGIC)
+		*why = "not a tuple table";
+	if (*why == NULL)
+		return fd;
+	close(fd);
+	return -EINVAL;
+}
+
+/* Gives the table its name back, unless there is a new one. False: there is. */
+static bool put_back(const char *aside, const char *path)
+{
+	return renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_NOREPLACE) == 0;
+}
+
+/* Removes the file that was looked at, if nobody has come by since. */
+static int remove_table(const char *path, const char *name, const struct stat *st,
+	const struct table *t, bool force)
+{
+	char aside[PATH_ROOM + 16];
+	struct stat now;
+
+	/* Not a table's name; one that was left there by a reset that was killed goes as well. */
+	snprintf(aside, sizeof aside, "%s.new.reset", path);
+	if (rename(path, aside) < 0)
+		return errno == ENOENT ? 0 : command_fail("reset: %s: %s", name, strerror(errno));
+	if (lstat(aside, &now) < 0 || now.st_ino != st->st_ino || now.st_dev != st->st_dev) {
+		put_back(aside, path);
+		return command_fail(
+			"reset: %s: made anew in this moment; left alone, try again", name);
+	}
+	struct users u = find_users(st, t);
+	if (u.count > 0 && !force && put_back(aside, path))
+		return refuse(name, &u);
+	if (unlink(aside) < 0)
+		return command_fail("reset: %s: %s", name, strerror(errno));
+	return 0;
+}
+
+static void tell_removed(
+	const char *name, const struct stat *st, const struct table *t, const struct users *u)
+{
+	char size[8];
+
+	humanize_number(size, sizeof size, (int64_t)st->st_size, "B", HN_AUTOSCALE, 0);
+	printf("%s: removed, %s", name, size);
+	if (t->header != NULL)
+		printf(", %llu claims", (unsigned long long)count_claims(t));
+	else
+		printf(", of another version or overwritten");
+	if (u->count > 0) {
+		printf("; in use still by ");
+		command_put(stdout, u->names);
+		printf("%s", u->count > NAMED_MAX ? " and more" : "");
+	}
+	putchar('\n');
+}
+
+static int reset_file(const char *file, const char *name, bool force)
+{
+	char path[PATH_ROOM];
+	struct table table = {.header = NULL};
+	struct fault unused;
+	struct stat st;
+	const char *why;
+
+	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
+	int fd = open_own(path, &st, &why);
+	if (fd == -ENOENT)
+		return 0; /* removed just now */
+	if (fd < 0)
+		return command_fail(
+			"reset: %s: %s; left alone", path, why != NULL ? why : strerror(-fd));
+	/* What no library would attach to can be removed all the same. */
+	if (table_open(&table, path, false, &unused) < 0)
+		table.header = NULL;
+	struct users u = find_users(&st, &table);
+	int error = u.count > 0 && !force ? refuse(name, &u)
+					  : remove_table(path, name, &st, &table, force);
+	if (error == 0)
+		tell_removed(name, &st, &table, &u);
+	table_detach(&table);
+	close(fd);
+	return error;
+}
+
+/* Whether a table file is one that was asked for. @own: its name, see owntable_name(). */
+static bool is_wanted(const char *wanted, const char *file, const char *own)
+{
+	char shown[TABLE_NAME_MAX + 1];
+
+	if (own == NULL)
+		return false;
+	if (wanted == NULL || (own[0] != '\0' && strcmp(wanted, own) == 0))
+		return true;
+	command_table_name(file, shown);
+	return own[0] == '\0' && strcmp(wanted, shown) == 0;
+}
+
+static int reset_tables(const char *wanted, bool force)
+{
+	struct dirent **files;
+	struct netns ns;
+	int status = EXIT_SUCCESS, found = 0;
+	int error = netns_current(&ns);
+
+	if (error < 0)
+		return command_fail(
+			"reset: cannot tell the network namespace: %s", strerror(-error));
+	int count = command_tables("reset", &files);
+	if (count < 0)
+		return EXIT_TUPLEBIND;
+	for (int i = 0; i < count; i++) {
+		const char *file = files[i]->d_name, *own = owntable_name(&ns, file);
+		char shown[TABLE_NAME_MAX + 1];
+
+		if (is_wanted(wanted, file, own)) {
+			found++;
+			command_table_name(file, shown);
+			if (own[0] != '\0' && !table_name_valid(own))
+				status = command_fail("reset: " TABLE_DIRECTORY
+						      "/%s: not a name of a table; left alone",
+					file);
+			else if (reset_file(file, shown, force) != 0)
+				status = EXIT_TUPLEBIND;
+		}
+		free(files[i]);
+	}
+	free(files);
+	if (found == 0 && wanted != NULL)
+		return command_fail("reset: there is no table %s of this user in this network "
+				    "namespace; tuplebind status shows them",
+			wanted);
+	if (found == 0)
+		printf("no tables of this user in this network namespace\n");
+	return status;
+}
+
+int reset_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"force", no_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	bool force = false;
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (option) {
+		case 'f':
+			force = true;
+			break;
+		case 'h':
+			return command_help(help);
+		default:
+			return command_usage("reset", "%s is not an option", argv[optind - 1]);
+		}
+	}
+	if (argc - optind > 1)
+		return command_usage("reset", "\"%s\" is too much", argv[optind + 1]);
+	const char *wanted = argv[optind];
+	if (wanted != NULL && strcmp(wanted, TABLE_PRIVATE) == 0)
+		return command_usage("reset", "a private table ends with its program");
+	if (wanted != NULL && !table_name_valid(wanted))
+		return command_usage("reset",
+			"\"%.100s\" is not a name of a table; accepted: 1 to 64 of A-Z a-z 0-9 _ - "
+			"and inner dots",
+			wanted);
+	int status = reset_tables(wanted, force);
+	if (fflush(stdout) != 0)
+		return command_fail("reset: %s", strerror(errno));
+	return status;
+}
