@@ -10,7 +10,9 @@ import pytest
 
 TRIPLET = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
 LIBDIR = f"lib/{TRIPLET}"
-PROGRAMS = {"bin/tuplebind"}
+# The command, and the parts of it that are programs of their own.
+PROGRAMS = {"bin/tuplebind"} | {f"libexec/tuplebind/{path.name}"
+                                for path in (harness.BUILD / "tools").glob("tuplebind-*") if path.is_file()}
 FILES = {
     f"{LIBDIR}/libtuplebind.so",
     f"{LIBDIR}/pkgconfig/tuplebind.pc",
