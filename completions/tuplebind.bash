@@ -4,7 +4,7 @@
 _tuplebind_value() {
   local list=${cur%"${cur##*,}"} values
   case $1 in
-  -c | --config | --log-file)
+  -c | --config | --log-file | --lease-ca)
     _filedir
     return
     ;;
@@ -50,7 +50,10 @@ _tuplebind() {
   valued=' -c --config --addrs --ports --protocols --balance --rules --skip --full --backend --table --table-size --log --log-file '
   options="$valued --disable --strict"
   case ${words[1]} in
-  run) ;;
+  run)
+    options+=' --lease --lease-ttl --lease-wait --lease-ca'
+    valued+='--lease --lease-ttl --lease-wait --lease-ca '
+    ;;
   env) options+=' --export' ;;
   config)
     options+=' --pid'

@@ -1,7 +1,7 @@
 # Completion of tuplebind(1) for fish.
 
 set -g __tuplebind_valued -c --config --addrs --ports --protocols --balance --rules --skip --full \
-    --backend --table --table-size --log --log-file
+    --backend --table --table-size --log --log-file --lease --lease-ttl --lease-wait --lease-ca
 
 # __tuplebind_at SUBCOMMAND... : true if one of these is typed already, and no program behind it.
 function __tuplebind_at
@@ -59,6 +59,10 @@ __tuplebind_option -l log-file -rF -d 'A file instead of stderr'
 __tuplebind_option -l disable -d 'Do nothing'
 __tuplebind_option -l strict -d 'Do not run where tuplebind cannot work'
 
+complete -c tuplebind -n '__tuplebind_at run' -l lease -x -d 'Lease a part of the ports from etcd'
+complete -c tuplebind -n '__tuplebind_at run' -l lease-ttl -x -d 'Seconds until a lease runs out'
+complete -c tuplebind -n '__tuplebind_at run' -l lease-wait -x -d 'Seconds to wait for a free part'
+complete -c tuplebind -n '__tuplebind_at run' -l lease-ca -rF -d 'Trust these certificates'
 complete -c tuplebind -n '__tuplebind_at env' -l export -d 'Lines for a shell'
 complete -c tuplebind -n '__tuplebind_at config' -l pid -xa '(__fish_complete_pids)' -d 'A running process'
 complete -c tuplebind -n '__tuplebind_at status' -l json -d 'One JSON object'
