@@ -103,11 +103,13 @@ def test_lintian(packages):
 
 
 def test_fields(packages):
-    """What it depends on was computed, and libraries that were linked statically are not among it."""
+    """What it depends on was computed; libraries that were linked statically are not among it, and those
+    of the command's other programs are recommended alone."""
     assert set(packages) == {"tuplebind", "tuplebind-dev", "tuplebind-dbgsym"}
     depends = field(packages["tuplebind"], "Depends")
     assert re.search(r"\blibc6 \(>= 2\.\d+\)", depends) and "libinih1" in depends
-    assert "libbsd" not in depends and "libmd" not in depends
+    assert not any(name in depends for name in ("libbsd", "libmd", "libcurl", "libjansson", "ncurses"))
+    assert "libcurl" in field(packages["tuplebind"], "Recommends")
 
 
 def test_complete(installed, debian):
