@@ -24,7 +24,11 @@ def long_options(text):
 
 def options(subcommand):
     """The long options in the help of a subcommand; every subcommand has --help."""
-    return long_options(ask(subcommand, "--help")) | {"--help"}
+    text = ask(subcommand, "--help")
+    found = long_options(text) | {"--help"}
+    if "the options of tuplebind run" in text:
+        found |= long_options(ask("env", "--help")) & long_options(ask("config", "--help"))
+    return found
 
 
 def with_settings():
