@@ -48,6 +48,8 @@ need_command() { command -v "$1" >/dev/null || need "$2"; }
 
 # shellcheck disable=SC2034 # for the scripts that source this
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libcurl4-openssl-dev libinih-dev libjansson-dev systemtap-sdt-dev libmd-dev uthash-dev)
+# shellcheck disable=SC2034
+package_packages=(build-essential debhelper dpkg-dev fakeroot scdoc)
 
 # build DIRECTORY [MESON OPTION...] : configures and compiles.
 build() {
