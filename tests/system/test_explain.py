@@ -205,7 +205,7 @@ def test_no_route_at_all(host):
 
 
 def test_anyip_prefix(small):
-    small.must("ip", "-6", "address", "add", "2001:db8:9::1/128", "dev", "lo")
+    small.add_addresses("2001:db8:9::1")
     small.sink(f"2001:db8:9::1 {PORT + 1}")
     settings = {"addrs": "2001:db8:1::/64", "balance": "pack"}
     said = explain(small, f"[2001:db8:9::1]:{PORT + 1}", **settings)
