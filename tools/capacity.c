@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Longer environments are not looked through to their end. */
-#define ENVIRONMENT_MAX (4 << 20)
+#define ENVIRONMENT_MAX (1 << 20)
 
 const char *capacity_source_text(enum capacity_source source)
 {

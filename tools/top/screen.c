@@ -110,16 +110,16 @@ static void draw_counters(struct top *top, const struct snapshot *s, struct curs
 
 	put(c, 0, "%-6s", rates ? "per s" : "total");
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-		uint64_t value = s->counters[shown[i]];
+		double value = (double)s->counters[shown[i]];
 
 		if (rates && (before == NULL || top->seconds <= 0)) {
 			put(c, 0, " %s -", names[i]);
 			continue;
 		}
 		if (rates)
-			value = (uint64_t)((double)grown(s, before, shown[i]) / top->seconds + 0.5);
+			value = (double)grown(s, before, shown[i]) / top->seconds;
 		put(c, value > 0 ? level_attributes(display_counter_level(shown[i])) : 0,
-			" %s %llu", names[i], (unsigned long long)value);
+			" %s %.0f", names[i], value);
 	}
 	next_line(c);
 }
