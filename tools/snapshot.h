@@ -76,8 +76,9 @@ struct snapshots {
 };
 
 /*
- * Reads all tables, those of this network namespace first. Returns 0, or -errno with the fault told when there is not even a list; a
- * single table that cannot be read is among the faults. Free with snapshots_free(), also on error.
+ * Reads all tables, those of this network namespace first. Returns 0, or -errno with the fault told
+ * when there is not even a list; a single table that cannot be read is among the faults. Free with
+ * snapshots_free(), also on error.
  */
 int snapshots_take(struct snapshots *all, const struct capacity_base *base, struct fault *f);
 void snapshots_free(struct snapshots *all);
