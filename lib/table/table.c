@@ -339,7 +339,8 @@ int table_find(struct table *t, const char *name, const struct netns *ns, struct
 	uint64_t cookie;
 
 	table_path(path, name, geteuid(), ns);
-	int fd = open_table(path, false);
+	/* As table_attach() does, so that what stands in its way is told alike. */
+	int fd = open_table(path, true);
 	if (fd == -ENOENT)
 		return fd;
 	if (fd < 0)

@@ -217,7 +217,7 @@ def test_sound_table(with_table):
 @pytest.mark.parametrize("breaks, says", [
     ('printf "\\x63" | dd of={} bs=1 seek=8 conv=notrunc status=none', "another version"),
     ("rm {0} && ln -s /etc/passwd {0}", "symbolic link"),
-    ("rm {0} && mkdir -p {0}/a", "not a regular file"),
+    ("rm {0} && mkdir -p {0}/a", "a directory"),
     ("truncate -s 100000 {}", "size"),
     ("chmod 644 {}", "0600"),
 ])

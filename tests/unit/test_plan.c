@@ -305,3 +305,58 @@ Test(plan, long_rules)
 	config.skip = rules;
 	expect_bad("TUPLEBIND_SKIP", "too long");
 }
+
+Test(plan, what_is_left_to_the_kernel)
+{
+	static const struct {
+		const char *to;
+		uint16_t port;
+		bool served;
+		enum tuplebind_counter why;
+	} cases[] = {
+		{"192.0.2.7", 80, true, 0},
+		{"192.0.2.7", 81, false, TUPLEBIND_PASSED_SKIPPED},
+		{"10.0.0.1", 80, false, TUPLEBIND_PASSED_SKIPPED},
+		{"192.0.2.7", 0, false, TUPLEBIND_PASSED_SPECIAL},
+		{"224.0.0.1", 80, false, TUPLEBIND_PASSED_SPECIAL},
+		{"ff02::1", 80, false, TUPLEBIND_PASSED_SPECIAL},
+		{"255.255.255.255", 80, false, TUPLEBIND_PASSED_SPECIAL},
+	};
+	const struct rule *rule;
+	enum tuplebind_counter why;
+	struct addr to;
+
+	config.skip = "10.0.0.0/8";
+	config.rules = "192.0.2.7:81=skip";
+	make();
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		addr_parse(cases[i].to, &to);
+		bool served = plan_serves(&plan, &to, cases[i].port, &rule, &why);
+		cr_expect_eq(served, cases[i].served, "%s", cases[i].to);
+		cr_expect(served || why == cases[i].why, "%s", cases[i].to);
+		cr_expect_eq(rule, plan_rule(&plan, &to, cases[i].port));
+	}
+}
+
+/* 0.0.0.0 and :: as a destination. */
+Test(plan, the_any_address_is_this_host)
+{
+	struct addr any4, any6, other;
+	char text[ADDR_TEXT_MAX];
+
+	config.addrs = "0.0.0.5,10.0.0.1";
+	make();
+	addr_parse("0.0.0.0", &any4);
+	addr_parse("::", &any6);
+	addr_parse("192.0.2.7", &other);
+	const struct rule *rule = plan_general_rule(&plan);
+	/* A pool goes with it; the socket's own address would. */
+	cr_expect_not(plan_resolve_any(rule, false, &any4));
+	cr_expect_not(plan_resolve_any(rule, true, &any6));
+	cr_expect(plan_resolve_any(rule, false, &any6));
+	addr_format(&any6, text);
+	cr_expect_str_eq(text, "::1");
+	cr_expect(plan_resolve_any(rule, true, &other));
+	addr_format(&other, text);
+	cr_expect_str_eq(text, "192.0.2.7");
+}

@@ -42,14 +42,45 @@ static int attach(struct table *table)
 	return table_attach(table, name, TABLE_SIZE_MIN, &ns, &fault);
 }
 
-/* A refusal: the error, and one line that names the file and says @why. */
+/*
+ * A refusal: the error, and one line that names the file and says @why. Who only looks for the
+ * table hears the same, unless there is none.
+ */
 static void expect_refusal(int error, const char *why)
 {
+	struct fault found = {.text = ""};
+	struct stat st;
+	int looked = table_find(&t, name, &ns, &found);
+
 	fault.text[0] = '\0';
 	cr_expect_eq(attach(&t), error);
 	cr_expect_not_null(strstr(fault.text, path), "%s", fault.text);
 	cr_expect_not_null(strstr(fault.text, why), "%s", fault.text);
 	cr_expect_null(strchr(fault.text, '\n'), "%s", fault.text);
+	if (lstat(path, &st) < 0) {
+		cr_expect_eq(looked, -ENOENT);
+		return;
+	}
+	cr_expect_eq(looked, error);
+	cr_expect_str_eq(found.text, fault.text);
+}
+
+Test(table, is_found_and_never_made)
+{
+	struct table made;
+
+	cr_expect_eq(table_find(&t, name, &ns, &fault), -ENOENT);
+	cr_expect_lt(access(path, F_OK), 0);
+	cr_assert_eq(attach(&made), 0, "%s", fault.text);
+	cr_assert_eq(table_find(&t, name, &ns, &fault), 0, "%s", fault.text);
+	cr_expect_arr_eq(&t.key, &made.key, sizeof t.key);
+	cr_expect_eq(t.slab_count, made.slab_count);
+	table_detach(&t);
+	ns.cookie++;
+	/* One of an earlier namespace is none, and stays. */
+	cr_expect_eq(table_find(&t, name, &ns, &fault), -ENOENT);
+	cr_expect_eq(access(path, F_OK), 0);
+	table_detach(&made);
 }
 
 /* A good table file, open for spoiling. */
