@@ -4,13 +4,14 @@
 _tuplebind_value() {
   local list=${cur%"${cur##*,}"} values
   case $1 in
-  -c | --config | --log-file | --lease-ca)
+  -c | --config | --log-file | --lease-ca | --output)
     _filedir
     return
     ;;
   --addrs) values="auto $(cd /sys/class/net && echo *)" ;;
   --ports) values=auto ;;
   --protocols) values='tcp udp' ;;
+  --protocol) values='tcp udp' list= ;;
   --balance) values='rotate random hash pack' list= ;;
   --full) values='fail kernel' list= ;;
   --backend) values='auto late explicit' list= ;;
@@ -44,9 +45,11 @@ _tuplebind() {
   _init_completion -s -n : || return
 
   if [[ $cword -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W 'config env reap run status --help --version' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'config doctor env explain metrics reap reset run status top --help --version' -- "$cur")
     return
   fi
+  local with_program=
+  [[ ${words[1]} != @(run|doctor) ]] || with_program=1
   valued=' -c --config --addrs --ports --protocols --balance --rules --skip --full --backend --table --table-size --log --log-file '
   options="$valued --disable --strict"
   case ${words[1]} in
@@ -59,15 +62,29 @@ _tuplebind() {
     options+=' --pid'
     valued+='--pid '
     ;;
+  explain)
+    options+=' --protocol --json'
+    valued+='--protocol '
+    ;;
+  doctor) options+=' --json' ;;
   status)
-    options='--json --lanes'
-    valued=' --lanes '
+    options='--json --details --lanes --ports'
+    valued=' --lanes --ports '
+    ;;
+  top)
+    options='--delay --ports'
+    valued=" $options "
+    ;;
+  metrics)
+    valued=' --output --lanes --addresses --destinations --ports '
+    options="$valued --http"
     ;;
   reap) options='' valued='' ;;
+  reset) options='--force' valued='' ;;
   *) return ;;
   esac
 
-  if [[ ${words[1]} == run ]]; then
+  if [[ $with_program ]]; then
     for ((i = 2; i < cword; i++)); do
       if [[ ${words[i]} == -- ]]; then
         _tuplebind_of_program $((i + 1))
@@ -84,7 +101,7 @@ _tuplebind() {
     _tuplebind_value "$prev"
   elif [[ $split == true ]]; then
     return
-  elif [[ $cur == -* || ${words[1]} != run ]]; then
+  elif [[ $cur == -* || ! $with_program ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$cur")
   else
     _tuplebind_of_program "$cword"

@@ -7,7 +7,7 @@ set -g __tuplebind_valued -c --config --addrs --ports --protocols --balance --ru
 function __tuplebind_at
     set -l words (commandline -opc)
     contains -- "$words[2]" $argv; or return 1
-    test $words[2] = run; or return 0
+    contains -- $words[2] run doctor; or return 0
     set -e words[1..2]
     while set -q words[1]
         string match -q -- '-*' $words[1]; and test $words[1] != --; or return 1
@@ -27,20 +27,26 @@ function __tuplebind_addresses
 end
 
 function __tuplebind_option
-    complete -c tuplebind -n '__tuplebind_at run env config' $argv
+    complete -c tuplebind -n '__tuplebind_at run env config explain doctor' $argv
 end
 
 complete -c tuplebind -f
 complete -c tuplebind -n __fish_is_first_arg -l help -s h -d 'What there is'
 complete -c tuplebind -n __fish_is_first_arg -l version -s V -d 'The version'
 complete -c tuplebind -n __fish_is_first_arg -a config -d 'Which settings are in force'
+complete -c tuplebind -n __fish_is_first_arg -a doctor -d 'What limits connections here'
 complete -c tuplebind -n __fish_is_first_arg -a env -d 'The variables that run would set'
+complete -c tuplebind -n __fish_is_first_arg -a explain -d 'What would become of a connect'
+complete -c tuplebind -n __fish_is_first_arg -a metrics -d 'The tables for Prometheus'
 complete -c tuplebind -n __fish_is_first_arg -a reap -d 'Give back claims without a socket'
+complete -c tuplebind -n __fish_is_first_arg -a reset -d 'Remove tables that no program uses'
 complete -c tuplebind -n __fish_is_first_arg -a run -d 'Start a program'
 complete -c tuplebind -n __fish_is_first_arg -a status -d 'Show the tables'
+complete -c tuplebind -n __fish_is_first_arg -a top -d 'Show the tables live'
 
-complete -c tuplebind -n '__tuplebind_at config env reap run status' -l help -s h -d 'What there is'
-complete -c tuplebind -n '__fish_seen_subcommand_from run' \
+complete -c tuplebind -n '__tuplebind_at config doctor env explain metrics reap reset run status top' \
+    -l help -s h -d 'What there is'
+complete -c tuplebind -n '__fish_seen_subcommand_from run doctor' \
     -xa "(__fish_complete_subcommand --fcs-skip=2 $__tuplebind_valued)"
 
 __tuplebind_option -l config -s c -rF -d 'A configuration file'
@@ -65,5 +71,15 @@ complete -c tuplebind -n '__tuplebind_at run' -l lease-wait -x -d 'Seconds to wa
 complete -c tuplebind -n '__tuplebind_at run' -l lease-ca -rF -d 'Trust these certificates'
 complete -c tuplebind -n '__tuplebind_at env' -l export -d 'Lines for a shell'
 complete -c tuplebind -n '__tuplebind_at config' -l pid -xa '(__fish_complete_pids)' -d 'A running process'
-complete -c tuplebind -n '__tuplebind_at status' -l json -d 'One JSON object'
-complete -c tuplebind -n '__tuplebind_at status' -l lanes -x -d 'How many lanes to show'
+complete -c tuplebind -n '__tuplebind_at explain' -l protocol -xa 'tcp udp' -d 'Of the connect'
+complete -c tuplebind -n '__tuplebind_at explain doctor status' -l json -d 'One JSON object'
+complete -c tuplebind -n '__tuplebind_at status' -l details -d 'All that is known'
+complete -c tuplebind -n '__tuplebind_at status' -l lanes -x -d 'How many of each to show'
+complete -c tuplebind -n '__tuplebind_at status top metrics' -l ports -xa auto -d 'Ports that a lane can have'
+complete -c tuplebind -n '__tuplebind_at top' -l delay -x -d 'Seconds between two looks'
+complete -c tuplebind -n '__tuplebind_at metrics' -l output -rF -d 'A file to replace'
+complete -c tuplebind -n '__tuplebind_at metrics' -l http -d 'Answer one request on stdin and stdout'
+complete -c tuplebind -n '__tuplebind_at metrics' -l lanes -x -d 'How many lanes'
+complete -c tuplebind -n '__tuplebind_at metrics' -l addresses -x -d 'How many local addresses'
+complete -c tuplebind -n '__tuplebind_at metrics' -l destinations -x -d 'How many destinations'
+complete -c tuplebind -n '__tuplebind_at reset' -l force -d 'Also with programs attached'

@@ -47,7 +47,7 @@ need() {
 need_command() { command -v "$1" >/dev/null || need "$2"; }
 
 # shellcheck disable=SC2034 # for the scripts that source this
-build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libcurl4-openssl-dev libinih-dev libjansson-dev systemtap-sdt-dev libmd-dev uthash-dev)
+build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libcurl4-openssl-dev libinih-dev libjansson-dev systemtap-sdt-dev libmd-dev libncurses-dev uthash-dev)
 # shellcheck disable=SC2034
 package_packages=(build-essential debhelper dpkg-dev fakeroot scdoc)
 

@@ -109,7 +109,8 @@ def test_fields(packages):
     depends = field(packages["tuplebind"], "Depends")
     assert re.search(r"\blibc6 \(>= 2\.\d+\)", depends) and "libinih1" in depends
     assert not any(name in depends for name in ("libbsd", "libmd", "libcurl", "libjansson", "ncurses"))
-    assert "libcurl" in field(packages["tuplebind"], "Recommends")
+    recommends = field(packages["tuplebind"], "Recommends")
+    assert "libcurl" in recommends and "libncurses6" in recommends
 
 
 def test_complete(installed, debian):
@@ -117,8 +118,22 @@ def test_complete(installed, debian):
     for name in ("bin/tuplebind", f"lib/{TRIPLET}/libtuplebind.so", "share/man/man1/tuplebind.1.gz",
                  "share/man/man7/libtuplebind.7.gz", "share/bash-completion/completions/tuplebind",
                  "share/zsh/vendor-completions/_tuplebind", "share/fish/vendor_completions.d/tuplebind.fish",
+                 "libexec/tuplebind/tuplebind-lease", "libexec/tuplebind/tuplebind-top",
                  "share/doc/tuplebind/README.md", "share/doc/tuplebind/copyright"):
         assert f"/usr/{name}" in everything(root) - installed
+
+
+def test_documents(installed, debian):
+    """Of docs/: what they point to in dist/ is there, uncompressed; its units start the installed command."""
+    _, root = debian
+    documents = root / "usr/share/doc/tuplebind"
+    pointed_to = re.findall(r"\]\(\.\./(dist/[^)]+)\)", (documents / "docs/metrics.md").read_text())
+    assert len(pointed_to) >= 7
+    for name in pointed_to:
+        assert (documents / name).is_file(), name
+    started = {line.split()[0] for unit in (documents / "dist/systemd").iterdir()
+               for line in unit.read_text().splitlines() if line.startswith("ExecStart=")}
+    assert started == {"ExecStart=/usr/bin/tuplebind"}
 
 
 def test_version(installed, debian, packages):

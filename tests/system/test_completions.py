@@ -56,17 +56,18 @@ def test_lists(shell, between):
     assert last_of_list(shell.offers(f"tuplebind run --addrs{between}10.0.0.5,aut")) == {"auto"}
 
 
-@pytest.mark.parametrize("option", ["-c ", "--config ", "--config=", "--log-file "])
+@pytest.mark.parametrize("option", ["run -c ", "run --config ", "run --config=", "run --log-file ", "metrics --output "])
 def test_files(shell, tmp_path, option):
     (tmp_path / "tuplebind.conf").write_text("")
-    offered = shell.offers(f"tuplebind run {option}{tmp_path}/tuple")
+    offered = shell.offers(f"tuplebind {option}{tmp_path}/tuple")
     assert {word.split("/")[-1] for word in offered} == {"tuplebind.conf"}
 
 
 @pytest.mark.parametrize("before", ["", "--strict ", "-- ", "--balance hash ", "--balance=hash -- ",
                                     "--skip 10.0.0.0/8:80,[::1]:7 ", "-c some.conf --log info "])
 def test_program(shell, before):
-    assert shell.offers(f"tuplebind run {before}tuplebind-tri") == {"tuplebind-tried"}
+    for subcommand in ("run", "doctor"):
+        assert shell.offers(f"tuplebind {subcommand} {before}tuplebind-tri") == {"tuplebind-tried"}
 
 
 @pytest.mark.parametrize("before", ["", "-- ", "--strict -- ", "--balance hash ", "--skip=10.0.0.0/8:80 "])
@@ -74,6 +75,12 @@ def test_behind_the_program_its_own(shell, before):
     """What ls offers, and nothing of ours."""
     assert shell.offers(f"tuplebind run {before}ls --auth") == {"--author"}
     assert shell.offers(f"tuplebind run {before}ls --bala") == set()
+
+
+def test_protocol_is_one(shell):
+    """Of explain: no list, as --protocols is."""
+    assert shell.offers("tuplebind explain --protocol ") == {"tcp", "udp"}
+    assert shell.offers("tuplebind explain --protocol u") == {"udp"}
 
 
 def test_nothing_for_a_destination(shell):
