@@ -9,23 +9,20 @@
  *
  *   --open N       opens N connections; of each of --buckets N parts a line is printed
  *   --own N        of each part only the first N are opened and timed the way that is measured, the
- *                  rest in a fast one that leaves the same behind: bind(address, 0) would take
- * minutes
+ *                  rest in a fast one that leaves the same behind: the slow ones take minutes
  *   --failing N    and then N more, which should fail; a line
  *   --churn S      instead, for S seconds: closes a connection drawn at random and opens another,
- *                  while --open N are open all in all (0: closes what it opened, by FIN, and waits
- * for the other side to do so), in each of --workers N processes (--threads: threads); a line
+ *                  while --open N are open all in all (0: closes what it opened, by FIN, and
+ *                  waits for the other side to do so), in each of --workers N processes
+ *                  (--threads: threads); a line (churn.c)
  *
- * Lines are JSON: connections opened so far, nanoseconds of one (connect, in a churn the whole
- * step).
+ * Lines are JSON: connections opened so far, nanoseconds of one (of its connect(), in a churn of
+ * the whole step).
  */
-#include "samples.h"
-#include "ways.h"
+#include "client.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -33,27 +30,11 @@
 #include <unistd.h>
 
 #define DESCRIPTORS_SPARE 64
-#define FAILURES_MOST	  1000 /* one after another: the end */
 
-static struct options {
-	const struct way *way, *filler;
-	struct route route;
-	long open, buckets, own, failing, workers, destinations;
-	double churn;
-	bool threads, udp;
-} options = {.open = 1, .buckets = 1, .workers = 1, .destinations = 1};
+struct options options = {.open = 1, .buckets = 1, .workers = 1, .destinations = 1};
+struct shared *shared;
 
-/* In memory shared by all processes of the run, the samples of the workers behind it. */
-static struct shared {
-	pthread_barrier_t start; /* of the workers */
-	long opened, in_bucket;
-	bool finished;
-	int done[2]; /* a pipe: a byte for each process that has done its work */
-	struct lot lot;
-	struct samples samples[];
-} * shared;
-
-static void need(bool good, const char *what)
+void need(bool good, const char *what)
 {
 	if (good)
 		return;
@@ -69,8 +50,7 @@ static void *share(size_t size)
 	return memory;
 }
 
-/* A line about @s, which began at @start. */
-static void report(const char *what, struct samples *s, long took)
+void report(const char *what, struct samples *s, long took)
 {
 	samples_sort(s);
 	printf("{\"what\":\"%s\",\"opened\":%ld,\"count\":%lu,\"failed\":%lu,\"median\":%u,"
@@ -84,7 +64,7 @@ static void report(const char *what, struct samples *s, long took)
 
 /* One connection. */
 
-static int new_socket(bool reset)
+int new_socket(bool reset)
 {
 	int fd = socket(
 		options.route.to.address.ss_family, options.udp ? SOCK_DGRAM : SOCK_STREAM, 0);
@@ -95,8 +75,7 @@ static int new_socket(bool reset)
 	return fd;
 }
 
-/* Connects @fd; 0 or errno. A port from @l is used up, whether it was free or not. */
-static int connect_way(int fd, const struct way *way, struct lot *l, uint16_t *port)
+int connect_way(int fd, const struct way *way, struct lot *l, uint16_t *port)
 {
 	*port = way->knows ? lot_take(l) : 0;
 	/* An oracle that knows that there is none left asks the kernel for one that is taken. */
@@ -105,8 +84,7 @@ static int connect_way(int fd, const struct way *way, struct lot *l, uint16_t *p
 	return way->connect(fd, &options.route, *port);
 }
 
-/* Opens one that stays, in a fast way, for who has no part in what is measured. */
-static int open_filling(struct lot *l, uint16_t *port)
+int open_filling(struct lot *l, uint16_t *port)
 {
 	for (int tries = 0; tries < PORTS_MOST; tries++) {
 		int fd = new_socket(true);
@@ -139,7 +117,7 @@ static int open_timed(struct lot *l, struct samples *s)
 
 /* Processes. */
 
-static long descriptors(void)
+long descriptors(void)
 {
 	struct rlimit limit;
 
@@ -149,8 +127,7 @@ static long descriptors(void)
 	return (long)limit.rlim_cur - DESCRIPTORS_SPARE;
 }
 
-/* A child that runs @work and then holds what it has opened. */
-static void in_child(void (*work)(long), long argument)
+void in_child(void (*work)(long), long argument)
 {
 	pid_t child = fork();
 
@@ -165,7 +142,7 @@ static void in_child(void (*work)(long), long argument)
 		pause();
 }
 
-static void wait_for(long children)
+void wait_for(long children)
 {
 	char byte;
 
@@ -281,174 +258,6 @@ static void open_all(void)
 	}
 }
 
-/* Churn. */
-
-struct worker {
-	uint64_t random;
-	long count;
-	int *fds;
-	uint16_t *ports;
-	struct lot *lot;
-	struct samples *samples;
-	pthread_t thread;
-};
-
-static void hold_part(long count)
-{
-	uint16_t port;
-
-	for (; count > 0; count--)
-		open_filling(&shared->lot, &port);
-}
-
-/* How many connections each worker holds; the rest are held by a process of their own. */
-static long worker_share(void)
-{
-	long most = descriptors() / (options.threads ? options.workers : 1) - DESCRIPTORS_SPARE;
-	long even = options.open / options.workers;
-
-	return even < most ? even : most;
-}
-
-/* A worker's part of the ports that will be taken, and of those that will be free. */
-static struct lot *worker_lot(long number, long count)
-{
-	const struct lot *all = &shared->lot;
-	struct lot *mine = calloc(1, sizeof *mine);
-	long taken = count * options.workers;
-
-	need(mine != NULL, "calloc");
-	for (long i = 0; i < all->count; i++)
-		if ((i < taken ? i / count : i % options.workers) == number)
-			lot_give(mine, all->ports[(all->first + i) % PORTS_MOST]);
-	return mine;
-}
-
-static struct worker *worker_new(long number)
-{
-	struct worker *w = calloc(1, sizeof *w);
-
-	need(w != NULL, "calloc");
-	w->random = 88172645463325252u + (uint64_t)number;
-	w->count = worker_share();
-	w->fds = calloc((size_t)w->count + 1, sizeof *w->fds);
-	w->ports = calloc((size_t)w->count + 1, sizeof *w->ports);
-	need(w->fds != NULL && w->ports != NULL, "calloc");
-	w->lot = worker_lot(number, w->count);
-	w->samples = &shared->samples[number];
-	for (long i = 0; i < w->count; i++)
-		w->fds[i] = open_filling(w->lot, &w->ports[i]);
-	return w;
-}
-
-/* The descriptor of a new connection, *port its port if it is known, or -1. */
-static int churn_open(struct worker *w, uint16_t *port, long *took)
-{
-	for (int failures = 0; failures < FAILURES_MOST; failures++) {
-		int fd = new_socket(w->count != 0);
-		long before = clock_ns();
-		int error = connect_way(fd, options.way, w->lot, port);
-
-		*took = clock_ns() - before;
-		if (error == 0)
-			return fd;
-		close(fd);
-		if (*port != 0)
-			lot_give(w->lot, *port);
-		w->samples->failed++;
-	}
-	return -1;
-}
-
-/* Closes one drawn at random, opens another in its place. */
-static void churn_held(struct worker *w)
-{
-	w->random = w->random * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX */
-	uint64_t victim = (w->random >> 32) % (uint64_t)w->count;
-	long start = clock_ns(), took;
-
-	close(w->fds[victim]);
-	lot_give(w->lot, w->ports[victim]);
-	w->fds[victim] = churn_open(w, &w->ports[victim], &took);
-	need(w->fds[victim] >= 0, "connecting");
-	samples_add(w->samples, clock_ns() - start);
-}
-
-/*
- * Opens one and closes it first: the TIME_WAIT is here. Waits until the other side has closed as
- * well, or the TIME_WAIT would not have begun when the port's turn comes again.
- */
-static void churn_timewait(struct worker *w)
-{
-	uint16_t port;
-	char byte;
-	long took;
-	int fd = churn_open(w, &port, &took);
-
-	if (fd < 0)
-		return;
-	samples_add(w->samples, took);
-	shutdown(fd, SHUT_WR);
-	while (read(fd, &byte, 1) > 0)
-		;
-	close(fd);
-	if (port != 0)
-		lot_give(w->lot, port);
-}
-
-static void *churn(void *argument)
-{
-	struct worker *w = argument;
-
-	pthread_barrier_wait(&shared->start);
-	long end = clock_ns() + (long)(options.churn * 1e9);
-	while (clock_ns() < end)
-		w->count != 0 ? churn_held(w) : churn_timewait(w);
-	return NULL;
-}
-
-static void churn_process(long number)
-{
-	churn(worker_new(number));
-}
-
-static void churn_threads(long count)
-{
-	struct worker **workers = calloc((size_t)count, sizeof *workers);
-
-	need(workers != NULL, "calloc");
-	for (long i = 0; i < count; i++)
-		workers[i] = worker_new(i);
-	for (long i = 0; i < count; i++)
-		need(pthread_create(&workers[i]->thread, NULL, churn, workers[i]) == 0, "thread");
-	for (long i = 0; i < count; i++)
-		pthread_join(workers[i]->thread, NULL);
-}
-
-static void churn_all(void)
-{
-	pthread_barrierattr_t attributes;
-	long rest = options.open - worker_share() * options.workers;
-	long processes = options.threads ? 1 : options.workers;
-
-	pthread_barrierattr_init(&attributes);
-	pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-	need(pthread_barrier_init(&shared->start, &attributes, (unsigned)options.workers) == 0,
-		"pthread_barrier_init");
-	if (rest > 0) {
-		in_child(hold_part, rest);
-		wait_for(1);
-	}
-	for (long i = 0; i < processes; i++)
-		in_child(options.threads ? churn_threads : churn_process,
-			options.threads ? options.workers : i);
-	wait_for(processes);
-	for (long i = 1; i < options.workers; i++)
-		samples_merge(&shared->samples[0], &shared->samples[i]);
-	shared->opened = options.open;
-	report("churn", &shared->samples[0], (long)(options.churn * 1e9));
-}
-
 /* The command line. */
 
 static const struct way *read_way(const char *name)
@@ -559,7 +368,7 @@ int main(int argc, char **argv)
 	signal(SIGCHLD, child_died);
 	shared = share(sizeof *shared + (size_t)options.workers * sizeof *shared->samples);
 	need(pipe(shared->done) == 0, "pipe");
-	way_ports(&options.route, options.way->order, &shared->lot);
+	way_ports(&options.route, options.way->order, options.destinations, &shared->lot);
 	options.churn > 0 ? churn_all() : open_all();
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;

@@ -47,11 +47,9 @@ def against_rivals(report, measure, what, values, unit="us", targets=None, scale
 def measure_fill(bench):
     """connect() latency by fill of a lane."""
     buckets, opened = bench.pick(100, 10), bench.pick(PORTS, 500)
-    first = LAST - opened + 1
     raw, medians, means = [], {}, {}
-    with Ground((first + first % 2, LAST)) as ground:
-        opened -= first % 2
-        for number in bench.rounds("fill", 15, 1):
+    with Ground((LAST - opened + 1, LAST)) as ground:
+        for number in bench.rounds("fill", 11, 1):
             for way in WAYS:
                 bench.step(way)
                 own = ["--own", SAMPLED[way]] if way in SAMPLED else []
@@ -100,15 +98,15 @@ def measure_churn(bench):
     raw, points = [], by_way()
     with Ground((LAST - ports + 1, LAST)) as ground:
         steps = {fill: by_way() for fill in fills}
-        for number in bench.rounds("churn", 9, 1):
+        for number in bench.rounds("churn", 7, 1):
             for fill in fills:
                 for way in WAYS:
                     bench.step(f"{fill} %, {way}")
                     line, = ground.client(way, "--open", int(ports * fill / 100), "--churn",
-                                          bench.pick(0.5, 0.02))
+                                          bench.pick(0.3, 0.02))
                     raw.append([number, fill, way, us(line["median"]), us(line["mean"]), us(line["p99"]),
                                 line["failed"], line["count"]])
-                    steps[fill][way].append(line["mean"])
+                    steps[fill][way].append(line["median"])
     bench.report.raw("churn", ["round", "fill %", "way", "median us", "mean us", "p99 us", "failed", "steps"], raw)
     for fill in fills:
         targets = {ORACLE: "<= 1.10"} | ({"range": ">= 3"} if fill == 99.9 else {})
@@ -116,7 +114,7 @@ def measure_churn(bench):
                        targets=targets)
         for way in WAYS:
             points[way].append((f"{fill} %", us(median(steps[fill][way]))))
-    bench.report.plot("churn", "one closed, one opened: time by fill", "ports taken", "us (mean)",
+    bench.report.plot("churn", "one closed, one opened: time by fill", "ports taken", "us (median)",
                       {LABELS[way]: points[way] for way in WAYS}, ["set logscale y"], "linespoints lw 2")
 
 
@@ -125,7 +123,7 @@ def measure_failing(bench):
     ports = bench.pick(PORTS, 500)
     raw, medians, means = [], by_way(), by_way()
     with Ground((LAST - ports + 1, LAST)) as ground:
-        for number in bench.rounds("failing", 9, 1):
+        for number in bench.rounds("failing", 7, 1):
             for way in WAYS:
                 bench.step(way)
                 tries = 200000 if way in (ORACLE, TUPLEBIND) else 1000 if way == "window" else 50
@@ -144,7 +142,7 @@ def measure_failing(bench):
 
 def measure_timewait(bench):
     """Connections to one destination once all ports have been in TIME_WAIT, over a cable."""
-    ways, ports = ["explicit", TUPLEBIND, "plain"], bench.pick(4096, 256)
+    ways, ports = ["explicit", TUPLEBIND, "plain"], bench.pick(2048, 256)
     seconds = bench.pick(1.0, 0.2)
     raw, rates, failed, waited = [], by_way(ways), by_way(ways), by_way(ways)
     for number in bench.rounds("timewait", 9, 1):
@@ -155,8 +153,13 @@ def measure_timewait(bench):
                 server = ground.server.start(harness.program("echo"), ground.to, 8000)
                 assert server.line() == "ready", server.errors()
                 options = ["--open", 0, "--first", ground.first, "--churn"]
-                lap, = ground.client(way, *options, seconds, port=8000)
-                assert lap["count"] + lap["failed"] >= ports, f"no lap: {lap}"
+                made = 0
+                for _ in range(50):  # until there was a lap over all ports
+                    lap, = ground.client(way, *options, seconds / 2, port=8000)
+                    made += lap["count"] + lap["failed"]
+                    if made >= ports:
+                        break
+                assert made >= ports, f"no lap: {made}"
                 line, = ground.client(way, *options, seconds, port=8000)
             raw.append([number, way, line["count"] / seconds, line["failed"] / seconds, us(line["median"])])
             rates[way].append(line["count"] / seconds)
@@ -180,7 +183,7 @@ def measure_first(bench):
     count, ways = bench.pick(1000, 100), ["plain", ORACLE, TUPLEBIND]
     medians, means, raw = by_way(ways), by_way(ways), []
     with Ground() as ground:
-        for number in bench.rounds("first", 51, 2):
+        for number in bench.rounds("first", 41, 2):
             for way in ways:
                 line, = ground.client(way, "--open", count)
                 assert line["count"] == count, line
@@ -201,9 +204,9 @@ def measure_scale(bench):
     cases = [(kind, workers, 400) for kind in ("processes", "threads") for workers in (1, 2, 4, 8)]
     cases.append(("processes", 2, int(0.55 * PORTS)))
     rates = {case: by_way(ways) for case in cases}
-    seconds = bench.pick(0.5, 0.02)
+    seconds = bench.pick(0.3, 0.02)
     with Ground() as ground:
-        for number in bench.rounds("scale", 9, 1):
+        for number in bench.rounds("scale", 5, 1):
             for kind, workers, held in cases:
                 for way in ways:
                     bench.step(f"{workers} {kind}, {way}")
@@ -231,7 +234,7 @@ def measure_table(bench):
     names = {"ring": "ring of free ports (as HAProxy's)", "bitmap": "bitmap with a mutex"}
     kinds = [("1", "processes"), ("2", "processes"), ("2", "threads")]
     ns, raw = {}, []
-    for number in bench.rounds("table", 21, 1):
+    for number in bench.rounds("table", 15, 1):
         for fill in fills:
             for workers, kind in kinds:
                 for rival in rivals:
@@ -277,13 +280,18 @@ def measure_memory(bench):
                                                           ["ports", *lanes.values()]])
 
 
+def undisturbed(values):
+    """One of ten was faster. Whatever else runs on the machine can only make a program's start slower."""
+    return sorted(values)[len(values) // 10]
+
+
 def measure_start(bench):
     """What the library adds to the start of a program."""
     programs = {"true": ["/bin/true"], "curl --version": ["/usr/bin/curl", "--version"]}
     variants = {"plain": {}, TUPLEBIND: {"LD_PRELOAD": str(harness.LIBRARY)}}
     times, raw = {}, []
     null = [(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
-    for number in bench.rounds("start", 301, 5):
+    for number in bench.rounds("start", 201, 5):
         for name, argv in programs.items():
             for variant, environment in variants.items():
                 start = time.perf_counter_ns()
@@ -295,19 +303,18 @@ def measure_start(bench):
                 raw.append([number, name, variant, took / 1e6])
     bench.report.raw("start", ["round", "program", "variant", "ms"], raw)
     for name in programs:
-        ours, plain = times[name, TUPLEBIND], times[name, "plain"]
-        more = median(a - b for a, b in zip(ours, plain))
-        bench.report.row("start", f"{name} from start to end; the ratio is milliseconds more", "ms", median(ours),
-                         "not preloaded", median(plain), more, "<= 0.50")
+        ours, plain = undisturbed(times[name, TUPLEBIND]), undisturbed(times[name, "plain"])
+        bench.report.row("start", f"{name} from start to end; the ratio is milliseconds more", "ms", ours,
+                         "not preloaded", plain, ours - plain, "<= 0.50")
 
 
 def measure_udp(bench):
     """Connected UDP sockets to three destinations."""
-    ports, ways = bench.pick(6000, 200), ["plain", TUPLEBIND]
+    ports, ways = bench.pick(6000, 200), ["plain", ORACLE, TUPLEBIND]
     opened, first, raw, points = by_way(ways), by_way(ways), [], {}
     buckets = 18
     with Ground((40000, 40000 + ports - 1)) as ground:
-        for number in bench.rounds("udp", 9, 1):
+        for number in bench.rounds("udp", 7, 1):
             for way in ways:
                 bench.step(way)
                 lines = ground.client(way, "--udp", "--open", 3 * ports, "--buckets", buckets, "--destinations", 3,
@@ -320,11 +327,13 @@ def measure_udp(bench):
                         points.setdefault((way, line["opened"]), []).append(line["median"])
     bench.report.raw("udp", ["round", "way", "opened", "median us", "mean us", "failed"], raw)
     bench.report.row("udp", f"connected sockets, {ports:,} ports, three destinations", "", median(opened[TUPLEBIND]),
-                     "plain", median(opened["plain"]), paired(opened[TUPLEBIND], opened["plain"]), ">= 3")
-    bench.report.row("udp", f"connect(), the first {ports * 5 // 6:,} sockets, mean", "us", us(median(first[TUPLEBIND])),
-                     "plain", us(median(first["plain"])), paired(first[TUPLEBIND], first["plain"]), "<= 1")
+                     LABELS["plain"], median(opened["plain"]), paired(opened[TUPLEBIND], opened["plain"]), ">= 3")
+    for way, target in (("plain", "<= 1"), (ORACLE, "")):
+        bench.report.row("udp", f"connect(), the first {ports * 5 // 6:,} sockets, mean", "us",
+                         us(median(first[TUPLEBIND])), LABELS[way], us(median(first[way])),
+                         paired(first[TUPLEBIND], first[way]), target)
     bench.report.plot("udp", "connect() of UDP sockets, three destinations", "sockets", "us (median)",
-                      {way: [(n, us(median(ns))) for (w, n), ns in sorted(points.items()) if w == way]
+                      {LABELS[way]: [(n, us(median(ns))) for (w, n), ns in sorted(points.items()) if w == way]
                        for way in ways}, ["set logscale y"], "linespoints lw 2")
 
 

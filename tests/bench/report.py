@@ -48,7 +48,9 @@ def number(value):
 
 
 class Report:
-    def __init__(self, folder):
+    def __init__(self, folder, names):
+        """names: the measures, in the order in which they are shown."""
+        self.names = list(names)
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.summary = self.folder / "summary.tsv"
@@ -84,7 +86,7 @@ class Report:
         """Puts this run's rows in the place of earlier ones of the same measures."""
         measured = {row.measure for row in self.rows}
         kept = [row for row in self.read() if row.measure not in measured]
-        rows = sorted(kept + self.rows, key=lambda row: row.measure)
+        rows = sorted(kept + self.rows, key=lambda row: self.names.index(row.measure))
         with open(self.summary, "w", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             writer.writerow(Row._fields)

@@ -122,7 +122,7 @@ static void shuffle(struct lot *l)
 	}
 }
 
-void way_ports(const struct route *r, enum order order, struct lot *l)
+void way_ports(const struct route *r, enum order order, long times, struct lot *l)
 {
 	unsigned step = order == ORDER_EVEN_FIRST || order == ORDER_ODD_FIRST ? 2 : 1;
 	unsigned parity = order == ORDER_ODD_FIRST;
@@ -130,7 +130,8 @@ void way_ports(const struct route *r, enum order order, struct lot *l)
 	l->first = l->count = 0;
 	for (unsigned lap = 0; lap < step; lap++)
 		for (unsigned port = r->first; port <= r->last; port++)
-			if (step == 1 || port % 2 == (parity ^ lap))
+			for (long i = 0; (step == 1 || port % 2 == (parity ^ lap)) && i < times;
+				i++)
 				lot_give(l, (uint16_t)port);
 	if (order == ORDER_RANDOM)
 		shuffle(l);
