@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -134,20 +135,43 @@ static void turns(struct port held[HELD])
 	}
 }
 
+/* What a worker alone has used of its processor: others on the machine do not count. */
+static long used_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return used.tv_sec * 1000000000 + used.tv_nsec;
+}
+
+/* A processor for each worker: two that take turns on one are in nobody's way. */
+static void pin(long number)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET((unsigned long)(number % sysconf(_SC_NPROCESSORS_ONLN)), &one);
+	sched_setaffinity(0, sizeof one, &one);
+}
+
 static void work(long number)
 {
 	struct port held[HELD];
 
+	pin(number);
 	for (unsigned i = 0; percent < 100 && i < HELD; i++)
 		need(rival->take(&held[i]), "no port was free");
+	/* Once around: what is worked out at first sight has been. */
+	for (unsigned i = 0; i < PORTS / BATCH; i++)
+		turns(held);
 	pthread_barrier_wait(&shared->start);
-	long start = clock_ns(), now;
+	long start = clock_ns(), used = used_ns(), now;
 	do {
 		turns(held);
 		now = clock_ns();
 		shared->results[number].turns += BATCH;
 	} while (now < start + (long)(seconds * 1e9));
-	shared->results[number].ns = (uint64_t)(now - start);
+	shared->results[number].ns = (uint64_t)(workers == 1 ? used_ns() - used : now - start);
 }
 
 static void *work_in_thread(void *number)
