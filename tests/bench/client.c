@@ -16,6 +16,9 @@
  *                  waits for the other side to do so), in each of --workers N processes
  *                  (--threads: threads); a line (churn.c)
  *
+ *   --destinations N  to N ports from PORT on
+ *   --addresses N     from N addresses from --from on, in ways that bind
+ *
  * Lines are JSON: connections opened so far, nanoseconds of one (of its connect(), in a churn of
  * the whole step).
  */
@@ -31,7 +34,7 @@
 
 #define DESCRIPTORS_SPARE 64
 
-struct options options = {.open = 1, .buckets = 1, .workers = 1, .destinations = 1};
+struct options options = {.open = 1, .buckets = 1, .workers = 1, .destinations = 1, .addresses = 1};
 struct shared *shared;
 
 void need(bool good, const char *what)
@@ -75,9 +78,33 @@ int new_socket(bool reset)
 	return fd;
 }
 
+/* Connections to several destinations, from several addresses, take turns. */
+static long lanes(void)
+{
+	return options.destinations * options.addresses;
+}
+
+static void choose_lane(const struct route *first)
+{
+	long lane = shared->opened % lanes();
+
+	endpoint_step(&options.route.to, &first->to, 0, lane % options.destinations);
+	endpoint_step(&options.route.from, &first->from, lane / options.destinations, 0);
+}
+
+/* A port that is free in one lane is so in all: it is used up when all have had it. */
+static uint16_t next_port(struct lot *l)
+{
+	if (lanes() == 1)
+		return lot_take(l);
+	if (shared->opened % lanes() == 0)
+		shared->port = lot_take(l);
+	return shared->port;
+}
+
 int connect_way(int fd, const struct way *way, struct lot *l, uint16_t *port)
 {
-	*port = way->knows ? lot_take(l) : 0;
+	*port = way->knows ? next_port(l) : 0;
 	/* An oracle that knows that there is none left asks the kernel for one that is taken. */
 	if (way->knows && *port == 0)
 		*port = options.route.first;
@@ -205,13 +232,11 @@ static bool open_next(struct samples *s)
 static void open_part(long room)
 {
 	struct samples *s = &shared->samples[0];
-	uint16_t first = endpoint_port(&options.route.to);
+	struct route first = options.route;
 	long end = bucket_end(), failures = 0, start = clock_ns();
 
 	while (room > 0 && shared->opened < options.open && failures < FAILURES_MOST) {
-		/* Several destinations take turns. */
-		endpoint_set_port(&options.route.to,
-			(uint16_t)(first + shared->opened % options.destinations));
+		choose_lane(&first);
 		if (!open_next(s)) {
 			failures++;
 			continue;
@@ -276,7 +301,8 @@ static void usage(void)
 	fprintf(stderr,
 		"usage: client [--way WAY] [--filler WAY] [--from ADDRESS] [--first PORT] "
 		"[--last PORT] [--open N] [--buckets N] [--own N] [--failing N] [--churn S] "
-		"[--workers N] [--threads] [--udp] [--destinations N] ADDRESS PORT\n");
+		"[--workers N] [--threads] [--udp] [--destinations N] [--addresses N] ADDRESS "
+		"PORT\n");
 	exit(2);
 }
 
@@ -297,6 +323,7 @@ static void read_options(int argc, char **argv)
 		{"threads", no_argument, NULL, 't'},
 		{"udp", no_argument, NULL, 'u'},
 		{"destinations", required_argument, NULL, 'd'},
+		{"addresses", required_argument, NULL, 'A'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -348,6 +375,9 @@ static void read_options(int argc, char **argv)
 		case 'd':
 			options.destinations = atol(optarg);
 			break;
+		case 'A':
+			options.addresses = atol(optarg);
+			break;
 		default:
 			usage();
 		}
@@ -368,7 +398,7 @@ int main(int argc, char **argv)
 	signal(SIGCHLD, child_died);
 	shared = share(sizeof *shared + (size_t)options.workers * sizeof *shared->samples);
 	need(pipe(shared->done) == 0, "pipe");
-	way_ports(&options.route, options.way->order, options.destinations, &shared->lot);
+	way_ports(&options.route, options.way->order, &shared->lot);
 	options.churn > 0 ? churn_all() : open_all();
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;

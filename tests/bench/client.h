@@ -12,7 +12,7 @@
 struct options {
 	const struct way *way, *filler;
 	struct route route;
-	long open, buckets, own, failing, workers, destinations;
+	long open, buckets, own, failing, workers, destinations, addresses;
 	double churn;
 	bool threads, udp;
 };
@@ -23,6 +23,7 @@ extern struct options options;
 struct shared {
 	pthread_barrier_t start; /* of the workers */
 	long opened, in_bucket;
+	uint16_t port; /* that the lanes are having */
 	bool finished;
 	int done[2]; /* a pipe: a byte for each process that has done its work */
 	struct lot lot;

@@ -47,11 +47,11 @@ class Ground:
     def __exit__(self, *what):
         self.stack.close()
 
-    def start_client(self, way, port, *options, **settings):
+    def start_client(self, way, port, *options, start=None, **settings):
         """The client, begun; `way` is one of its ways, or tuplebind: the plain way under the preload."""
         ours = way == TUPLEBIND
         ways = ["--way", "plain", "--filler", "plain"] if ours else ["--way", way]
-        return self.host.start(bench_program("client"), *ways, "--from", self.start, "--first", self.first,
+        return self.host.start(bench_program("client"), *ways, "--from", start or self.start, "--first", self.first,
                                "--last", self.last, *options, self.to, port,
                                preload=str(harness.LIBRARY) if ours else None,
                                **({"log": "error"} | settings))

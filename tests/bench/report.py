@@ -112,6 +112,6 @@ def markdown(rows):
             if row.machine != name:
                 continue
             verdict = {True: "reached", False: "**missed**", None: ""}[reached(row)]
-            lines.append(f"| {row.measure} | {row.what}, {row.unit} | {number(row.tuplebind)} | {row.rival} | "
+            lines.append(f"| {row.measure} | {row.what}{', ' * bool(row.unit)}{row.unit} | {number(row.tuplebind)} | {row.rival} | "
                          f"{number(row.rival_value)} | {number(row.ratio)} | {row.target} | {verdict} |")
     return "# Results\n" + "\n".join(lines) + "\n"

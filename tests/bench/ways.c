@@ -59,8 +59,7 @@ static int whole_range(int fd, const struct route *r, uint16_t port)
 	return call(fd, r);
 }
 
-/* A workaround that has been published: the kernel's search is short, where there is a free port.
- */
+/* A workaround that has been published: a short search, if one of these ports is free. */
 static int window(int fd, const struct route *r, uint16_t port)
 {
 	unsigned range = r->last - r->first + 1u, width = range < WINDOW ? range : WINDOW;
@@ -122,7 +121,7 @@ static void shuffle(struct lot *l)
 	}
 }
 
-void way_ports(const struct route *r, enum order order, long times, struct lot *l)
+void way_ports(const struct route *r, enum order order, struct lot *l)
 {
 	unsigned step = order == ORDER_EVEN_FIRST || order == ORDER_ODD_FIRST ? 2 : 1;
 	unsigned parity = order == ORDER_ODD_FIRST;
@@ -130,8 +129,7 @@ void way_ports(const struct route *r, enum order order, long times, struct lot *
 	l->first = l->count = 0;
 	for (unsigned lap = 0; lap < step; lap++)
 		for (unsigned port = r->first; port <= r->last; port++)
-			for (long i = 0; (step == 1 || port % 2 == (parity ^ lap)) && i < times;
-				i++)
+			if (step == 1 || port % 2 == (parity ^ lap))
 				lot_give(l, (uint16_t)port);
 	if (order == ORDER_RANDOM)
 		shuffle(l);

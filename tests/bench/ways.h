@@ -31,8 +31,7 @@ static inline uint16_t lot_take(struct lot *l)
 
 static inline void lot_give(struct lot *l, uint16_t port)
 {
-	if (l->count < PORTS_MOST)
-		l->ports[(l->first + l->count++) % PORTS_MOST] = port;
+	l->ports[(l->first + l->count++) % PORTS_MOST] = port;
 }
 
 /* What is connected: from which address and range of ports, to where. */
@@ -56,6 +55,5 @@ struct way {
 /* NULL: there is no such way. */
 const struct way *way_find(const char *name);
 
-/* Writes the ports of the range in the order to @l, each so many times: once for each destination.
- */
-void way_ports(const struct route *r, enum order order, long times, struct lot *l);
+/* Writes the ports of the range in the order to @l. */
+void way_ports(const struct route *r, enum order order, struct lot *l);

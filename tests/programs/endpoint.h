@@ -21,9 +21,17 @@ static inline void endpoint_set_port(struct endpoint *e, uint16_t port)
 	((struct sockaddr_in *)&e->address)->sin_port = htons(port); /* at the same place in both */
 }
 
-static inline uint16_t endpoint_port(const struct endpoint *e)
+/* @e becomes the endpoint so many IPv4 addresses and ports behind @first. */
+static inline void endpoint_step(
+	struct endpoint *e, const struct endpoint *first, long addresses, long ports)
 {
-	return ntohs(((const struct sockaddr_in *)&e->address)->sin_port);
+	const struct sockaddr_in *from = (const struct sockaddr_in *)&first->address;
+
+	*e = *first;
+	endpoint_set_port(e, (uint16_t)(ntohs(from->sin_port) + ports));
+	if (addresses != 0)
+		((struct sockaddr_in *)&e->address)->sin_addr.s_addr =
+			htonl(ntohl(from->sin_addr.s_addr) + (uint32_t)addresses);
 }
 
 static inline struct endpoint endpoint_read(const char *address, const char *port)
