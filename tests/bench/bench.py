@@ -5,6 +5,7 @@ import contextlib
 import glob
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -98,6 +99,8 @@ def remove_tables():
 
 def main():
     arguments = read_arguments()
+    # So that hosts and tables go on every way out; and the first process of a namespace heeds no signal by itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with contextlib.ExitStack() as stack:
         stack.callback(remove_tables)
         out = arguments.out

@@ -3,10 +3,12 @@
 How long anything took is nobody's business here.
 """
 
+import contextlib
 import csv
 import math
 import os
 import pathlib
+import signal
 import subprocess
 import xml.etree.ElementTree
 
@@ -107,7 +109,48 @@ def test_a_measure_that_there_is_not():
     assert '"nonsense" is not a measure; there are: fill, churn' in result.stderr
 
 
-def test_nothing_is_left_behind(quick):
-    before = set(pathlib.Path("/dev/shm").glob("tuplebind.*"))
-    assert bench("--quick", "start", "first").returncode == 0
-    assert set(pathlib.Path("/dev/shm").glob("tuplebind.*")) <= before
+def run_in_a_namespace_of_which_we_know(*words):
+    """(What it ran into, the number of its namespace) of a bench that says which that is."""
+    line = ["sh", "-c", 'stat -Lc %i /proc/self/ns/net; exec "$0" "$@"', harness.PYTHON, BENCH, *words]
+    result = subprocess.run([*NAMESPACE, *line], env=harness.clean_environment(), capture_output=True, text=True,
+                            timeout=300)
+    return result, result.stdout.splitlines()[0]
+
+
+def test_no_table_is_left_behind():
+    """Programs that only start make one in the bench's own namespace."""
+    result, namespace = run_in_a_namespace_of_which_we_know("--quick", "start")
+    assert result.returncode == 0, result.stderr
+    assert list(pathlib.Path("/dev/shm").glob(f"tuplebind.*.{namespace}*")) == []
+
+
+def children(pid):
+    with contextlib.suppress(OSError):
+        return [int(word) for word in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def hosts_with_tables(pid):
+    """The namespaces of a bench's children in which there is a table by now."""
+    namespaces = set()
+    for child in children(pid):
+        with contextlib.suppress(OSError):
+            namespaces.add(os.stat(f"/proc/{child}/ns/net").st_ino)
+    return [n for n in namespaces if list(pathlib.Path("/dev/shm").glob(f"tuplebind.*.{n}*"))]
+
+
+def test_a_bench_that_is_ended_takes_everything_with_it(tmp_path):
+    """Tables and processes: it is the first process of its namespace, which only heeds signals it asks for."""
+    outer = subprocess.Popen([*NAMESPACE, harness.PYTHON, BENCH, "--out", tmp_path, "first"],
+                             env=harness.clean_environment(), stderr=subprocess.DEVNULL)
+    try:
+        inner = harness.eventually(lambda: children(outer.pid))[0]
+        hosts = harness.eventually(lambda: hosts_with_tables(inner))
+        os.kill(inner, signal.SIGTERM)
+        outer.wait(harness.LIMIT)
+    finally:
+        outer.kill()
+        outer.wait()
+    assert not pathlib.Path(f"/proc/{inner}").exists()
+    for namespace in hosts:
+        assert list(pathlib.Path("/dev/shm").glob(f"tuplebind.*.{namespace}*")) == []
