@@ -2,14 +2,14 @@
  * rules: what finding the rule of a destination costs, by the number of rules.
  *
  * Rules of all kinds (single addresses, prefixes of ten lengths, both families, with and without a
- * port), destinations drawn at random of which about half match. Prints one line for each number
- * of rules: nanoseconds of a look, the median of the rounds.
+ * port), destinations drawn at random of which about half match. Prints a JSON object for each
+ * number of rules: nanoseconds of a look, the median of the rounds, and the share of looks that
+ * matched.
  */
 #include "choose/destindex.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "../programs/endpoint.h"
+#include "samples.h"
 
 #define ROUNDS 21
 #define LOOKS  100000
@@ -44,44 +44,30 @@ static void add_rule(struct dest_index *x)
 		abort();
 }
 
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void measure(unsigned count)
 {
 	static struct addr to[LOOKS];
 	struct dest_index x = {0};
-	double rounds[ROUNDS];
+	static struct samples rounds;
 	unsigned long matched = 0;
 
 	for (unsigned i = 0; i < count; i++)
 		add_rule(&x);
+	samples_clear(&rounds);
 	if (dest_index_make(&x) < 0)
 		abort();
 	for (unsigned i = 0; i < LOOKS; i++)
 		to[i] = draw() % 2 && count ? x.dests[draw() % count].prefix : draw_addr();
 	for (unsigned r = 0; r < ROUNDS; r++) {
-		uint64_t start = now();
+		long start = clock_ns();
 
 		for (unsigned i = 0; i < LOOKS; i++)
 			matched += dest_index_find(&x, &to[i], 443) < count;
-		rounds[r] = (double)(now() - start) / LOOKS;
+		samples_add(&rounds, clock_ns() - start);
 	}
-	qsort(rounds, ROUNDS, sizeof *rounds, compare);
-	printf("%5u rules: %6.1f ns to find the rule of a destination (%.0f %% had one)\n", count,
-		rounds[ROUNDS / 2], 100.0 * (double)matched / ROUNDS / LOOKS);
+	samples_sort(&rounds);
+	printf("{\"rules\":%u,\"ns\":%.1f,\"matched\":%.2f}\n", count,
+		(double)samples_quantile(&rounds, 0.5) / LOOKS, (double)matched / ROUNDS / LOOKS);
 	dest_index_free(&x);
 }
 

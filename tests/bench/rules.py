@@ -1,18 +1,15 @@
-"""What 1,000 rules add to a connect(): whole programs, with and without them, in turn.
+"""What finding the rule of a destination costs, and what 1,000 rules add to a connect().
 
 The destination matches none of the rules, or the last one, so that a look at one rule after another would have to
-go through all. Each round connects to a port of its own, whose lane is empty. Prints medians.
+go through all. Each round connects in lanes of its own.
 """
 
-import pathlib
-import statistics
+import json
 import subprocess
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
-import harness  # noqa: E402
+from ground import TUPLEBIND, Ground, bench_program, median
 
-ROUNDS, CONNECTIONS, RULES = 25, 2000, 1000
+RULES = 1000
 LENGTHS = (16, 20, 22, 24, 26, 28, 32)
 
 
@@ -23,29 +20,22 @@ def some_rules(last):
     return ";".join(rules + [f"{last}=auto"])
 
 
-def main():
-    subprocess.run([harness.BUILD / "tests" / "bench" / "rules"], check=True)
-    variants = {"no rules": None, "1,000 rules, none matches": some_rules("203.0.113.1"),
-                "1,000 rules, the last one matches": some_rules("0.0.0.0/0")}
+def measure_rules(bench):
+    done = subprocess.run([bench_program("rules")], check=True, stdout=subprocess.PIPE, text=True)
+    looks = {line["rules"]: line["ns"] for line in map(json.loads, done.stdout.splitlines())}
+    for count, ns in looks.items():
+        bench.report.row("rules", f"finding the rule of a destination, {count:,} rules", "ns", ns)
+    variants = {"none": {}, "no match": {"rules": some_rules("203.0.113.1")},
+                "last matches": {"rules": some_rules("0.0.0.0/0")}}
     times = {name: [] for name in variants}
-    host = harness.Host((32768, 60999))
-    try:
-        port = 9000
-        host.sink(*(f"127.0.0.1 {port + n}" for n in range(ROUNDS * len(variants))))
-        for _ in range(ROUNDS):
-            for name, rules in variants.items():
-                settings = {"rules": rules} if rules else {}
-                result, program = host.seed("127.0.0.1", port, CONNECTIONS, **settings)
-                assert result["opened"] == CONNECTIONS, result
-                times[name].append(result["us_first_half"])
-                program.end()
-                port += 1
-    finally:
-        host.close()
-    plain = statistics.median(times["no rules"])
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(f"{name:34} {median:6.2f} us per connect()  {median - plain:+.2f}")
-
-
-main()
+    connections = bench.pick(2000, 100)
+    with Ground() as ground:
+        for _ in bench.rounds("rules", 25, 2):
+            for name, settings in variants.items():
+                line, = ground.client(TUPLEBIND, "--open", connections, **settings)
+                assert line["count"] == connections, line
+                times[name].append(line["median"])
+    for name in list(variants)[1:]:
+        more = median(a - b for a, b in zip(times[name], times["none"]))
+        bench.report.row("rules", f"{RULES:,} rules add to a connect(), {name}", "ns", more)
+    bench.report.raw("rules", ["round", *times], [[n, *values] for n, values in enumerate(zip(*times.values()))])

@@ -16,13 +16,31 @@ struct endpoint {
 	socklen_t length;
 };
 
+static inline void endpoint_set_port(struct endpoint *e, uint16_t port)
+{
+	((struct sockaddr_in *)&e->address)->sin_port = htons(port); /* at the same place in both */
+}
+
+/* @e becomes the endpoint so many IPv4 addresses and ports behind @first. */
+static inline void endpoint_step(
+	struct endpoint *e, const struct endpoint *first, long addresses, long ports)
+{
+	const struct sockaddr_in *from = (const struct sockaddr_in *)&first->address;
+
+	*e = *first;
+	endpoint_set_port(e, (uint16_t)(ntohs(from->sin_port) + ports));
+	if (addresses != 0)
+		((struct sockaddr_in *)&e->address)->sin_addr.s_addr =
+			htonl(ntohl(from->sin_addr.s_addr) + (uint32_t)addresses);
+}
+
 static inline struct endpoint endpoint_read(const char *address, const char *port)
 {
 	struct endpoint e = {.length = sizeof(struct sockaddr_in)};
 	struct sockaddr_in *in = (struct sockaddr_in *)&e.address;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&e.address;
 
-	in->sin_port = htons((uint16_t)atoi(port)); /* at the same place in both */
+	endpoint_set_port(&e, (uint16_t)atoi(port));
 	if (inet_pton(AF_INET, address, &in->sin_addr) == 1) {
 		in->sin_family = AF_INET;
 	} else if (inet_pton(AF_INET6, address, &in6->sin6_addr) == 1) {
