@@ -10,8 +10,8 @@
  * the protocol's guards prevent is that the table is wrong. Shown is:
  *
  *   mine       a claim is not given out twice
- *   old        nobody takes a claim from its living holder, unless it was made after he began to
- *              look: what the kernel and the flights said was true for another claim then
+ *   old        nobody takes a claim from its living holder, unless it was made, or its close() took
+ *              off, after he began to look: what the kernel and the flights said was true then
  *   restored   such a younger claim is set again when its connect is still in flight
  *   needless   the kernel refuses a tuple for what it knows alone (a stranger, an orphan), never
  *              because the table gave it out too early
