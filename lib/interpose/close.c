@@ -14,6 +14,7 @@
 /*
  * The claim of a socket that is being closed stays in flight until it is given back. A reap in
  * between would see no socket; somebody else would make the claim, and we would give theirs back.
+ * (Steps L1 and L2 of tests/model/claims.pml; close() goes on with L3 and L4.)
  */
 static struct tuplebind_flight *take_off(int fd, struct record *r)
 {

@@ -52,8 +52,8 @@ static void landed(void *flight)
 }
 
 /*
- * Makes the program's call; returns 0 or its errno. The thread may be cancelled in there: what
- * runs then is landed(), and the book knows of the claim already.
+ * Makes the program's call (step C4 of tests/model/claims.pml); returns 0 or its errno. The thread
+ * may be cancelled in there: what runs then is landed(), and the book knows of the claim already.
  */
 int tuple_call_with_claim(struct attempt *a)
 {

@@ -94,7 +94,10 @@ static void announce(const struct target *to, claim c)
 		atomic_store_explicit(to->flight, c, memory_order_seq_cst);
 }
 
-/* Sets one bit that nobody has set, of those in @wanted, and checks the slab after that. */
+/*
+ * Sets one bit that nobody has set, of those in @wanted, and checks the slab after that. Steps C1
+ * to C3 of tests/model/claims.pml, C1 to C4 of slabs.pml.
+ */
 static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t wanted, claim *out)
 {
 	_Atomic uint64_t *word = &to->slab->claims[w];

@@ -6,7 +6,8 @@
  * kernel has the tuple. So it writes into shared memory which claim it is about to make, before
  * it makes it, and takes that away when connect() has returned. Reap leaves alone what
  * a living process has in flight. There are 4,096 places; who finds none free near its own
- * goes without (its claim may be reaped early, which costs somebody a retry).
+ * goes without (its claim may be reaped early, which costs somebody a retry). Steps F1 to F6 of
+ * tests/model/claims.pml.
  */
 #pragma once
 

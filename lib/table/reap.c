@@ -82,7 +82,7 @@ static int is_abandoned(struct reap *r, const struct tuplebind_lane *lane, uint1
 
 /*
  * Whether the claim of @bit is to go: 1, 0, or -errno of sock_diag (nothing is reaped on
- * what the kernel did not say).
+ * what the kernel did not say). Steps R2 to R4 of tests/model/claims.pml.
  */
 static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint16_t port, claim c)
 {
@@ -119,7 +119,7 @@ static bool is_at_home(const struct table *t, const struct tuplebind_slab *slab,
  * A recycler that died over a slab (table/slab.h, steps 1 to 4) left it owned, some words
  * all ones. In a LIVE slab whose lane is untouched those are claims like others without a
  * socket. If it came as far as the lane, all claims are its own, and the slab is nobody's;
- * in a slab that is not LIVE no claim can be.
+ * in a slab that is not LIVE no claim can be. Steps T1 to T6 of tests/model/slabs.pml.
  */
 static void take_up(const struct table *t, struct tuplebind_slab *slab)
 {
@@ -147,7 +147,7 @@ static void take_up(const struct table *t, struct tuplebind_slab *slab)
 /*
  * Gives back, and looks at the flights once more: if the holder has given it back himself in
  * the meantime and somebody else has claimed it, it was theirs that was taken away. False: there
- * was nothing to give back.
+ * was nothing to give back. Steps R5 to R7 of tests/model/claims.pml.
  */
 static bool give_back_stray(struct reap *r, claim c)
 {

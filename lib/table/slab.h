@@ -29,6 +29,7 @@
  * cannot be settled. All steps are single atomic operations that fail if the world
  * moved on, and whoever dies between two of them leaves a slab that another process
  * settles, or (steps 1 to 4) one slab that is out of use until reap restores it.
+ * tests/model/slabs.pml has the same steps as S1 to S5, for all ways they can meet.
  */
 #pragma once
 
