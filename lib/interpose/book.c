@@ -310,6 +310,18 @@ static bool held_elsewhere(struct table *t, claim c)
 	return state < 0 || state == DIAG_HELD;
 }
 
+void book_give_back_ended(struct table *t, struct record *r)
+{
+	claim c = atomic_exchange_explicit(&r->claim, CLAIM_NONE, memory_order_acq_rel);
+
+	if (c == CLAIM_NONE)
+		return;
+	if (held_elsewhere(t, c))
+		process_strayed(t);
+	else
+		claim_give_back(t, c);
+}
+
 void book_settle(struct table *t, struct record *r)
 {
 	if (r == NULL)

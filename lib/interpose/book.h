@@ -110,6 +110,12 @@ void book_set_claim(struct record *r, claim c);
 void book_give_back(struct table *t, struct record *r);
 
 /*
+ * The same for a claim that is not in flight and whose tuple the kernel has let go, perhaps long
+ * ago: reap may have given it to somebody else, whose it stays. 10 us.
+ */
+void book_give_back_ended(struct table *t, struct record *r);
+
+/*
  * Closing: book_remove() before the descriptor is closed, book_settle() with its result
  * after, which gives back what has lost its last holder.
  */
