@@ -31,18 +31,19 @@ void flight_end(struct tuplebind_flight *f)
 	atomic_store_explicit(&f->owner, 0, memory_order_release);
 }
 
-/* A dead process's place is freed; nobody else writes to it, so nothing can be lost. */
+/*
+ * A dead process's place is freed. What it says stays, and means nothing without an owner: two may
+ * be freeing it at once, and a new owner may have written into it already.
+ */
 static bool in_flight(const struct table *t, struct tuplebind_flight *f)
 {
 	uint64_t owner = atomic_load_explicit(&f->owner, memory_order_acquire);
 
 	if (process_may_live(t, owner))
 		return true;
-	if (owner != 0) {
-		atomic_store_explicit(&f->what, 0, memory_order_relaxed);
+	if (owner != 0)
 		atomic_compare_exchange_strong_explicit(
 			&f->owner, &owner, 0, memory_order_release, memory_order_relaxed);
-	}
 	return false;
 }
 

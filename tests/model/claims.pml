@@ -208,7 +208,7 @@ inline flight_has(me, b, f, who, has)
 		:: atomic { who != 0 && MAY_LIVE(who) -> has = true }
 		:: atomic { who == 0 -> f++ }
 		:: who != 0 && !MAY_LIVE(who) ->
-#ifndef PLACE_KEPT
+#ifdef WITHOUT_KEEPING_PLACES
 			atomic { may_die(me); what[f] = 0 };
 #endif
 			atomic {
