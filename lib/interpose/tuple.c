@@ -332,8 +332,11 @@ static bool even_allowed(const struct attempt *a)
  * Whether a tuple that late bind could not have may be had by explicit bind, after a NO_PORT bind
  * that has left no port. In TIME_WAIT it can be reused at once (KERNEL: as long as TCP timestamps
  * are on). If no socket has it, something else holds the port: an explicit bind of ours to another
- * destination, with which it can be shared, or somebody else's, which is not to be disturbed. A
- * program that called bind() itself would have got the port if that is on another address: it does.
+ * destination, with which it can be shared, or somebody else's, which is not to be disturbed
+ * without need. A program that called bind() itself would have got the port if that is on another
+ * address: it does. And so does a lane that has no other port left: who has the port under an
+ * explicit bind is served as before, and with SO_REUSEADDR on both sides the kernel lets it be
+ * shared.
  *
  * Even ports are kept for the kernel's own connect(), which takes them first: were all under
  * explicit binds, no other program of the host could connect. Only a lane that has no other port
@@ -346,7 +349,7 @@ static bool can_be_explicit(const struct attempt *a, int state)
 	if (state == DIAG_TIMEWAIT)
 		return timewait_reusable(a);
 	return state == DIAG_ABSENT &&
-	       (book_has_flag(a->record, RECORD_PUT_OFF) ||
+	       (book_has_flag(a->record, RECORD_PUT_OFF) || even_allowed(a) ||
 		       table_has_port(library.table.header->explicit_ports, a->lport));
 }
 

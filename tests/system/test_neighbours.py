@@ -220,3 +220,33 @@ def test_not_even_when_nothing_else_is_left(alone, kind, backend):
 def test_plain_program_is(alone, kind):
     """The same program without the preload, sooner or later."""
     assert "0" in connect_all(alone.steps(preload=None), kind, SELF["auto"], 200)
+
+
+def test_ports_under_bind_of_strangers(host):
+    """Every port of the range is a stranger's, by bind(), for one destination: the other has them all still.
+
+    Without tuplebind connect() finds none: the kernel gives no port that somebody has bound.
+    """
+    host.set_ports(40000, 40099)
+    host.sink("127.0.0.1 8001", "127.0.0.1 8002")
+    script = """
+import socket, sys
+made = []
+for port in range(40000, 40100):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", port))
+    s.connect(("127.0.0.1", 8001))
+    made.append(s)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    stranger = host.start(harness.PYTHON, "-c", script)
+    assert stranger.line() == "ready", stranger.errors()
+    plain, _ = host.seed("127.0.0.1", 8002, 1, preload=None)
+    assert plain["error"] == "EADDRNOTAVAIL"
+    result, running = host.seed("127.0.0.1", 8002, 101)
+    assert (result["opened"], result["error"]) == (100, "EADDRNOTAVAIL"), running.errors()
+    assert len(host.tuples(8001)) == len(set(host.tuples(8002))) == 100
+    stranger.say("")
+    stranger.end()
