@@ -9,6 +9,9 @@ import time
 import harness
 from ground import LAST, ORACLE, PORTS, TUPLEBIND, Ground, bench_program, median, paired
 
+# Built by scripts/bench beside the one that is measured.
+WITHOUT_PROBES = harness.BUILD.with_name("build-without-probes") / "lib" / "libtuplebind.so"
+
 RIVALS = ["plain", "bind0", "no-port", "range", "window"]
 WAYS = [ORACLE, TUPLEBIND, *RIVALS]
 LABELS = {"late": "raw late bind, port known", "plain": "plain connect()", "bind0": "bind(address, 0)",
@@ -337,13 +340,13 @@ def measure_udp(bench):
                        for way in ways}, ["set logscale y"], "linespoints lw 2")
 
 
-def count_instructions(ground, way, connections, folder):
+def count_instructions(ground, library, connections, folder):
     """Instructions of the client and its children under callgrind, outside the kernel."""
     port = 8000
-    preload = ["env", f"LD_PRELOAD={harness.LIBRARY}"] if way == TUPLEBIND else []
+    preload = ["env", f"LD_PRELOAD={library}"] if library else []
     result = ground.host.run("valgrind", "--tool=callgrind", "--trace-children=yes", "-q",
                              f"--callgrind-out-file={folder}/%p", *preload, bench_program("client"), "--open",
-                             connections, ground.to, port, limit=300, log="error")
+                             connections, ground.to, port, limit=300, log="error", table="private")
     assert result.code == 0 and f'"count":{connections}' in result.out, result
     total = 0
     for file in pathlib.Path(folder).iterdir():
@@ -356,15 +359,22 @@ def count_instructions(ground, way, connections, folder):
 
 
 def measure_instructions(bench):
-    """Instructions of a taken-over connect() (and its socket()) outside the kernel."""
+    """Instructions of a taken-over connect() (and its socket()) outside the kernel; with and without the probes."""
     few, many = bench.pick((4000, 12000), (100, 300))
     each = {}
     with Ground() as ground, bench.folder() as folder:
         ground.host.sink("127.0.0.1 8000")
-        for way in ("plain", TUPLEBIND):
+        libraries = {"plain": None, TUPLEBIND: harness.LIBRARY, "built without probes": WITHOUT_PROBES}
+        for way, library in libraries.items():
+            if library and not library.exists():
+                continue
             bench.step(way)
-            counts = [count_instructions(ground, way, n, folder) for n in (few, many)]
+            counts = [count_instructions(ground, library, n, folder) for n in (few, many)]
             each[way] = (counts[1] - counts[0]) / (many - few)
+    if "built without probes" in each:
+        bench.report.row("instructions", "what the static probes add while nobody traces", "instructions",
+                         each[TUPLEBIND], "built without probes", each["built without probes"],
+                         each[TUPLEBIND] - each["built without probes"], "")
     more = each[TUPLEBIND] - each["plain"]
     bench.report.raw("instructions", ["way", "instructions of one socket() and connect()"], each.items())
     bench.report.row("instructions", "socket() and connect() outside the kernel; the ratio is what the library adds",
