@@ -33,6 +33,7 @@ struct attempt {
 	const struct rule *rule;
 	bool address_given; /* the program bound an address, without a port */
 	struct addr laddr;
+	bool automatic;	 /* it is the one that the kernel would choose */
 	bool freebind;	 /* IPV6_FREEBIND is needed to bind it */
 	uint32_t device; /* index of the interface that the program bound it to, else 0 */
 	struct record *record;

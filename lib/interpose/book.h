@@ -33,6 +33,7 @@ enum record_flag {
 	RECORD_PUT_OFF = 16,  /* the program's bind() without a port was put off (bind.c) */
 	RECORD_REUSE = 32,    /* UDP: the program had set SO_REUSEADDR itself */
 	RECORD_FREEBIND = 64, /* IPV6_FREEBIND is on, and was not the program's */
+	RECORD_BOUND = 128,   /* we bound an address to it */
 };
 
 struct record {

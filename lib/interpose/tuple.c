@@ -130,33 +130,46 @@ void tuple_restore(struct record *r, int fd)
 		sock_bind_any(fd, sock_kind_family(r->kind));
 	if (sock_kind_protocol(r->kind) == IPPROTO_UDP)
 		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
-	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND);
+	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND | RECORD_BOUND);
 }
 
-/*
- * The kernel ignores a port outside ip_local_port_range and takes another one. It is the
- * authority: the claim moves to the port the socket has, and the range is read anew.
- */
-static void check_port(struct attempt *a)
+static void tell_ports_changed(const struct attempt *a)
 {
 	static struct event_limit limit;
 	struct event e;
-	struct addr local;
-	uint16_t port;
 
-	if (sock_local(a->fd, &local, &port) < 0 || port == a->lport || port == 0)
-		return;
-	claim_give_back(&library.table, a->claim);
-	a->lport = port;
-	if (claim_take_port(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
-		a->claim = CLAIM_NONE;
-	book_set_claim(a->record, a->claim);
 	if (event_begin_limited(&e, LOG_INFO, "ports-changed", &limit)) {
 		attempt_describe(&e, a);
 		event_text(&e, "reason", "the kernel's port range has changed, read anew");
 		event_end(&e);
 	}
-	plan_set_ports(&library.plan);
+}
+
+/*
+ * The kernel ignores a port outside ip_local_port_range and takes another one; and where it chooses
+ * the address, that may be another one than routing said a second ago. It is the authority: the
+ * claim moves to the tuple the socket has, and the range is read anew.
+ */
+static void check_tuple(struct attempt *a)
+{
+	struct addr local;
+	uint16_t port;
+
+	if (sock_local(a->fd, &local, &port) < 0 || port == 0 ||
+		(port == a->lport && addr_equal(&local, &a->laddr)))
+		return;
+	claim_give_back(&library.table, a->claim);
+	bool changed = port != a->lport;
+	a->laddr = local;
+	a->lport = port;
+	tuple_set_lane(a);
+	if (claim_take_port(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
+		a->claim = CLAIM_NONE;
+	book_set_claim(a->record, a->claim);
+	if (changed) {
+		tell_ports_changed(a);
+		plan_set_ports(&library.plan);
+	}
 }
 
 /*
@@ -206,7 +219,7 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 		atomic_store_explicit(&a->record->stale_port, 0, memory_order_relaxed);
 		book_clear_flags(a->record, RECORD_PUT_OFF);
 		if (way == TUPLEBIND_LATE)
-			check_port(a);
+			check_tuple(a);
 	}
 	return tuple_done(a, error, way);
 }
@@ -223,7 +236,10 @@ int tuple_bind(struct attempt *a, uint16_t port)
 		sock_freebind(a->fd, false);
 		book_clear_flags(a->record, RECORD_FREEBIND);
 	}
-	return sock_bind(a->fd, a->family, &a->laddr, port);
+	int error = sock_bind(a->fd, a->family, &a->laddr, port);
+	if (error == 0)
+		book_set_flag(a->record, RECORD_BOUND);
+	return error;
 }
 
 enum tried tuple_bind_failed(struct attempt *a, int error)
@@ -290,8 +306,20 @@ static enum tried try_explicit(struct attempt *a)
 	return bind_and_connect(a, state == DIAG_TIMEWAIT);
 }
 
+/*
+ * Whether the address is left to the kernel's connect(), which then chooses the one that routing,
+ * and the socket's own options, say: it saves two calls. A UDP socket is to have its address before
+ * it takes the port: what shares the port then has to share it on this address only.
+ */
+static bool kernel_chooses_address(const struct attempt *a)
+{
+	return a->automatic && !a->address_given && a->protocol == IPPROTO_TCP &&
+	       !book_has_flag(a->record, RECORD_BOUND);
+}
+
 int tuple_prepare_late(struct attempt *a, bool new_address)
 {
+	bool leave_address = kernel_chooses_address(a);
 	int error = 0;
 
 	book_set_flag(a->record, RECORD_TOUCHED);
@@ -299,13 +327,13 @@ int tuple_prepare_late(struct attempt *a, bool new_address)
 		/* How long a UDP socket shares its port is datagram.c's to decide. */
 		if (a->protocol == IPPROTO_TCP)
 			error = sock_reuse_address(a->fd, true);
-		if (error == 0)
+		if (error == 0 && !leave_address)
 			error = sock_bind_takes_no_port(a->fd, true);
 		a->prepared = error == 0;
 	}
 	if (error == 0)
 		error = sock_narrow_ports(a->fd, a->lport, a->lport);
-	if (error == 0 && new_address && !a->address_given)
+	if (error == 0 && new_address && !a->address_given && !leave_address)
 		error = tuple_bind(a, 0);
 	return error;
 }

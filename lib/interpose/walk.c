@@ -85,6 +85,7 @@ static bool next_address(struct attempt *a, struct source_walk *walk, bool first
 	if (a->address_given)
 		return first;
 	bool more = source_walk_next(walk, &a->laddr);
+	a->automatic = walk->automatic;
 	a->freebind = walk->freebind;
 	return more;
 }

@@ -489,3 +489,33 @@ def test_errno_is_untouched_on_success(served, preload, shared, order):
     assert steps.connect(high, TO, PORT) == "0"
     answer = steps(order.replace("{}", high))
     assert answer.isdigit(), answer
+
+
+def test_route_that_changes(two_hosts):
+    """Without a pool the kernel has the last word on the address: claims are the tuples it made, at once."""
+    client, server = two_hosts
+    server.sink(f"10.7.0.100 {PORT}")
+    steps = client.steps()
+    for source in ("10.7.0.2", "10.7.0.3", "10.7.0.2", "10.7.0.4"):
+        client.must("ip", "route", "replace", "10.7.0.100/32", "dev", "wire", "src", source)
+        fds = steps.open("10.7.0.100", PORT, 3)
+        assert {steps(f"name {fd}").split()[0] for fd in fds} == {source}
+        assert client.claims() == client.tuples(PORT)
+    assert client.status()["counters"]["passed"] == 0
+
+
+def test_source_that_the_program_prefers(two_hosts):
+    """IPV6_ADDR_PREFERENCES of a socket decides as it does without tuplebind."""
+    client, server = two_hosts
+    server.sink(f"fd07::100 {PORT}")
+    client.must("ip", "address", "add", "fd07::77/64", "dev", "wire", "nodad", "home")
+    script = f"""
+import socket, struct
+for preference in (0x0004, 0x0400):  # IPV6_PREFER_SRC_COA, _HOME
+    s = socket.socket(socket.AF_INET6)
+    s.setsockopt(socket.IPPROTO_IPV6, 72, struct.pack("=i", preference))
+    s.connect(("fd07::100", {PORT}))
+    print(s.getsockname()[0])
+"""
+    said = [client.must(harness.PYTHON, "-c", script, preload=preload) for preload in (None, "run")]
+    assert said[0] == said[1]
