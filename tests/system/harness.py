@@ -30,6 +30,11 @@ PYTHON = sys.executable
 OTHER_USER = 12345
 LIMIT = 30  # seconds for anything that should take much less
 
+# Who starts the tests in the background may have these ignored, and programs would inherit that.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
+
 Tuple = collections.namedtuple("Tuple", "laddr lport faddr fport")
 Socket = collections.namedtuple("Socket", "state held received tuple")
 Result = collections.namedtuple("Result", "code out err")
