@@ -21,12 +21,10 @@ static const char help[] =
 	"usage: tuplebind config [OPTION...]\n"
 	"       tuplebind config --pid PID\n"
 	"\n"
-	"Shows each variable with the value in force and where it came from: an option, "
-	"FILE:LINE,\n"
-	"the environment, or none of them, then it is the default. Each rule has its own line.\n"
+	"Shows each variable with the value in force and where it came from: an option,\n"
+	"FILE:LINE, the environment, or else it is the default. A line for each rule.\n"
 	"\n"
-	"  --pid PID         what a running process was started with, and whether the library is\n"
-	"                    loaded there\n" SETTINGS_HELP;
+	"  --pid PID         what a running process was started with\n" SETTINGS_HELP;
 
 /* One line of the output, given to a visitor. */
 struct row {

@@ -17,10 +17,9 @@
 static const char help[] =
 	"usage: tuplebind env [OPTION...]\n"
 	"\n"
-	"Prints the variables that tuplebind run would set, LD_PRELOAD among them, as NAME='VALUE' "
-	"lines:\n"
-	"for systemd's EnvironmentFile=, and for a shell: eval \"$(tuplebind env --export -c "
-	"FILE)\"\n"
+	"Prints the variables that tuplebind run would set, LD_PRELOAD among them, as\n"
+	"NAME='VALUE' lines: for systemd's EnvironmentFile=, and for a shell:\n"
+	"eval \"$(tuplebind env --export -c FILE)\"\n"
 	"\n"
 	"  --export          put \"export \" before each (not for systemd)\n" SETTINGS_HELP;
 

@@ -20,13 +20,10 @@
 
 static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
-	"\n"
-	"Starts PROGRAM with libtuplebind.so preloaded. Each option sets the variable "
-	"TUPLEBIND_NAME\n"
-	"of its name; what is not given stays as the environment has it.\n"
-	"\n" SETTINGS_HELP LEASE_HELP "\n"
-	"Exit status: the program's own; 125 tuplebind failed, 126 PROGRAM cannot be run,\n"
-	"127 PROGRAM was not found.\n";
+	"Starts PROGRAM under libtuplebind.so. Options are the variables TUPLEBIND_NAME.\n"
+	"\n" SETTINGS_HELP LEASE_HELP
+	"Exit status: the program's; 125 tuplebind failed, 126 PROGRAM cannot be run, 127\n"
+	"was not found.\n";
 
 /* Says so when the program will not be served; an exit code when it then must not run. */
 static int check_program(

@@ -52,12 +52,9 @@ struct settings {
 
 /* What the options are, for the help of each subcommand that takes them. */
 #define SETTINGS_HELP                                                                              \
-	"  -c, --config FILE a configuration file: weaker than options, stronger than the "        \
-	"environment\n"                                                                            \
-	"  --addrs LIST      local addresses: 10.0.0.5, 10.0.0.5-10.0.0.54, 10.0.0.0/28, eth0, "   \
-	"auto\n"                                                                                   \
-	"  --ports LIST      local ports: 20000-40000,50000-60000 or auto; /8:3 behind it takes\n" \
-	"                    the third of eight parts, for hosts that share an address\n"          \
+	"  -c, --config FILE a file: weaker than options, stronger than the environment\n"         \
+	"  --addrs LIST      10.0.0.5, 10.0.0.5-10.0.0.54, 10.0.0.0/28, eth0, or auto\n"           \
+	"  --ports LIST      20000-40000,50000-60000 or auto; /8:3: third of eight parts\n"        \
 	"  --protocols LIST  tcp, udp, or tcp,udp\n"                                               \
 	"  --balance HOW     rotate, random, hash, pack\n"                                         \
 	"  --rules RULES     DEST=ADDRS[@PORTS] or DEST=skip, separated by ;\n"                    \

@@ -74,3 +74,9 @@ def test_variables():
     for head, text in entries(sections(source("libtuplebind.7"), "#")["ENVIRONMENT"]):
         found[head.strip("*")] = re.search(r"Default:\s+\*(.*?)\*\.", text)[1]
     assert found == told.defaults()
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in told.subcommands())], ids=" ".join)
+def test_help_is_one_screen(words):
+    lines = told.ask(*words, "--help").splitlines()
+    assert 3 < len(lines) <= 24 and max(map(len, lines)) <= 80
