@@ -17,7 +17,7 @@
 	}
 
 #define LEASE_HELP                                                                                 \
-	"  --lease URL       a part of the ports from etcd://HOST[:PORT]/NAME (etcds: TLS)\n"     \
+	"  --lease URL       part of the ports from etcd://HOST[:PORT]/NAME (etcds: TLS)\n"     \
 	"  --lease-ttl N     seconds until a lease that is not renewed runs out (60)\n"            \
 	"  --lease-wait N    seconds to wait for a free part (0)\n"                                \
 	"  --lease-ca FILE   trust these certificates instead of the system's\n"
