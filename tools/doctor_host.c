@@ -257,8 +257,11 @@ static void look_at_files(struct doctor *d)
 	enum level level = soft <= FILES_FEW		      ? LEVEL_MEND
 			   : soft <= portset_count(&d->ports) ? LEVEL_NOTE
 							      : LEVEL_OK;
-	snprintf(figure, sizeof figure, "%" PRIu64 " descriptors, may be raised to %" PRIu64, soft,
-		hard);
+	if (hard > soft)
+		snprintf(figure, sizeof figure,
+			"%" PRIu64 " descriptors, may be raised to %" PRIu64, soft, hard);
+	else
+		snprintf(figure, sizeof figure, "%" PRIu64 " descriptors, by the hard limit", soft);
 	if (hard > portset_count(&d->ports) && hard > FILES_FEW)
 		snprintf(command, sizeof command, "ulimit -n %" PRIu64,
 			hard < FILES_PLENTY ? hard : FILES_PLENTY);
