@@ -208,7 +208,7 @@ def test_who_loads_what(one):
     """The library is the program's alone, libcurl is tuplebind-lease's alone."""
     _, host = one
     running = leasing.start_lease(host, harness.COMMAND, "run", "sh", "-c", "echo ready; read line",
-                                  environment={"LD_PRELOAD": str(harness.LIBRARY)})
+                                  preload=harness.LIBRARY)
     loaded = {pid: open(f"/proc/{pid}/maps", encoding="utf-8").read() for pid in
               (running.pid, leasing.keeper_of(running), leasing.program_of(running))}
     assert [("libtuplebind.so" in maps, "libcurl" in maps) for maps in loaded.values()] == \
