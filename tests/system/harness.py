@@ -166,6 +166,8 @@ class Host:
         self.namespace = os.stat(f"/proc/{self.anchor.pid}/ns/net").st_ino
         self.run("ip", "link", "set", "lo", "up")
         self.sysctl("net.core.somaxconn", 65535)
+        # On a busy machine a FIN may be sent twice; the RST in answer would end TIME_WAIT early.
+        self.sysctl("net.ipv4.tcp_rfc1337", 1)
         self.set_ports(*ports)
 
     # What a host with more namespaces than the network's does otherwise.
