@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define TUPLEBIND_TABLE_MAGIC	UINT64_C(0x656c62616274706c)
-#define TUPLEBIND_TABLE_VERSION 3
+#define TUPLEBIND_TABLE_VERSION 4
 
 #define TUPLEBIND_SLAB_PORTS 512
 #define TUPLEBIND_SLAB_WORDS (TUPLEBIND_SLAB_PORTS / 64)
@@ -148,7 +148,9 @@ struct tuplebind_header {
 	_Atomic uint64_t strays; /* counts events that may have left claims without a holder */
 	_Atomic uint32_t processes_used; /* entries of processes that were ever in use */
 	_Atomic uint32_t turns;		 /* gives each process a turn of its own in a pool */
-	uint8_t unused[2048 - 56 - 16 - 24];
+	_Atomic uint64_t takings; /* counts claims that a reap looks at for the kernel has nobody
+				     who holds them, before it takes one */
+	uint8_t unused[2048 - 56 - 16 - 32];
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
 	uint8_t unused_too[2048];

@@ -37,10 +37,12 @@ struct attempt {
 	bool freebind;	 /* IPV6_FREEBIND is needed to bind it */
 	uint32_t device; /* index of the interface that the program bound it to, else 0 */
 	struct record *record;
-	bool prepared; /* the socket has the options of late bind */
+	bool prepared;	    /* the socket has the options of late bind */
+	bool address_bound; /* and laddr, or is left without */
 	struct tuplebind_lane lane;
 	uint64_t lane_hash;
 	struct tuplebind_flight *flight;
+	uint64_t takings; /* reap_takings() before the claim */
 	claim claim;
 	uint16_t lport;
 	bool unreachable; /* the call failed for want of a route from this address */
@@ -121,7 +123,7 @@ void tuple_take_off(struct attempt *a);
 int tuple_call_with_claim(struct attempt *a);
 
 /* Options of late bind once per socket, the address once per address, the port each time. */
-int tuple_prepare_late(struct attempt *a, bool new_address);
+int tuple_prepare_late(struct attempt *a);
 
 /* bind() to the address of @a and @port, 0: none yet. 0 or -errno. */
 int tuple_bind(struct attempt *a, uint16_t port);
@@ -139,7 +141,7 @@ void tuple_give_back(struct attempt *a);
 enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way);
 
 /* Gives a UDP socket the tuple of the claim of @a, in this stage. */
-enum tried datagram_try(struct attempt *a, enum stage stage, bool new_address);
+enum tried datagram_try(struct attempt *a, enum stage stage);
 
 /* Whether UDP sockets can be looked after on this system; asks once. */
 bool datagram_usable(void);

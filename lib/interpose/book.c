@@ -221,6 +221,7 @@ struct record *book_record(int fd, enum sock_kind kind)
 		return NULL;
 	bool seen_made = (seen & ENTRY_MASK) == FRESH;
 	atomic_store_explicit(&r->claim, CLAIM_NONE, memory_order_relaxed);
+	atomic_store_explicit(&r->takings, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->stale_port, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->descriptors, 1, memory_order_relaxed);
 	atomic_store_explicit(&r->flags, seen_made ? 0 : RECORD_SHARED, memory_order_relaxed);

@@ -38,6 +38,7 @@ enum record_flag {
 
 struct record {
 	_Atomic claim claim;
+	_Atomic uint64_t takings; /* reap_takings() before the claim was made */
 	_Atomic uint32_t descriptors;
 	_Atomic uint32_t flags;
 	_Atomic uint32_t forks;	     /* the book's count when the claim was made */

@@ -12,6 +12,18 @@
 #include <unistd.h>
 
 /*
+ * Whether a reap may have given the claim to somebody else, because its connection has ended.
+ * Without a place in flight the count of takings proves nothing.
+ */
+static bool may_be_lost(int fd, const struct record *r, const struct tuplebind_flight *flight)
+{
+	if (flight != NULL && atomic_load_explicit(&r->takings, memory_order_relaxed) ==
+				      reap_takings(&library.table))
+		return false;
+	return sock_is_closed(fd);
+}
+
+/*
  * The claim of a socket that is being closed stays in flight until it is given back. A reap in
  * between would see no socket; somebody else would make the claim, and we would give theirs back.
  * (Steps L1 and L2 of tests/model/claims.pml; close() goes on with L3 and L4.)
@@ -21,18 +33,17 @@ static struct tuplebind_flight *take_off(int fd, struct record *r)
 	uint64_t token = atomic_load_explicit(&library.token, memory_order_relaxed);
 	claim c = r != NULL ? atomic_load_explicit(&r->claim, memory_order_acquire) : CLAIM_NONE;
 
-	if (c == CLAIM_NONE)
-		return NULL;
-	/* A connection that has ended: reap may have given the tuple to somebody else long ago. */
-	if (sock_is_closed(fd))
-		book_set_flag(r, RECORD_SHARED);
 	/* What is maybe shared is looked into before it is given back. */
-	if (token == 0 || book_maybe_shared(r))
+	if (c == CLAIM_NONE || token == 0 || book_maybe_shared(r))
 		return NULL;
 	struct tuplebind_flight *flight = flight_begin(&library.table, token);
 	if (flight != NULL)
 		atomic_store_explicit(flight_what(flight), c, memory_order_seq_cst);
-	return flight;
+	if (!may_be_lost(fd, r, flight))
+		return flight;
+	book_set_flag(r, RECORD_SHARED);
+	flight_end(flight);
+	return NULL;
 }
 
 /* A thread may be cancelled before anything is done, or not at all: else the book would be wrong.

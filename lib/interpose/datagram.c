@@ -139,9 +139,9 @@ static int call_late(struct attempt *a)
  * net/ipv4/af_inet.c), after a walk through all of its UDP ports, for a millisecond
  * (udp_lib_get_port() of net/ipv4/udp.c): so it is not tried without need.
  */
-static enum tried try_late(struct attempt *a, bool new_address)
+static enum tried try_late(struct attempt *a)
 {
-	int error = tuple_prepare_late(a, new_address);
+	int error = tuple_prepare_late(a);
 
 	if (error < 0)
 		return tuple_bind_failed(a, error);
@@ -188,9 +188,9 @@ static enum tried try_explicit(struct attempt *a)
 	return finish(a, error, TUPLEBIND_EXPLICIT);
 }
 
-enum tried datagram_try(struct attempt *a, enum stage stage, bool new_address)
+enum tried datagram_try(struct attempt *a, enum stage stage)
 {
-	return stage == STAGE_LATE ? try_late(a, new_address) : try_explicit(a);
+	return stage == STAGE_LATE ? try_late(a) : try_explicit(a);
 }
 
 /* The call as it is; the socket has left its tuple if it has gone elsewhere. */

@@ -20,6 +20,7 @@
 
 #define TIMEWAIT_SECONDS 60 /* TCP_TIMEWAIT_LEN of the kernel */
 #define EVEN_SECONDS	 5  /* then it may be different again */
+#define MET_SECONDS	 1
 
 void attempt_describe(struct event *e, const struct attempt *a)
 {
@@ -59,6 +60,7 @@ int tuple_call_with_claim(struct attempt *a)
 {
 	int error;
 
+	atomic_store_explicit(&a->record->takings, a->takings, memory_order_relaxed);
 	book_set_claim(a->record, a->claim);
 	pthread_cleanup_push(landed, a->flight);
 	error = attempt_call(a) < 0 ? errno : 0;
@@ -81,6 +83,7 @@ void tuple_take_off(struct attempt *a)
 	enter_process();
 	atomic_store_explicit(&library.has_claimed, 1, memory_order_relaxed);
 	a->lane_hash = slab_lane_hash(&library.table, &a->lane);
+	a->takings = reap_takings(&library.table);
 	a->flight = flight_begin(
 		&library.table, atomic_load_explicit(&library.token, memory_order_relaxed));
 }
@@ -317,7 +320,7 @@ static bool kernel_chooses_address(const struct attempt *a)
 	       !book_has_flag(a->record, RECORD_BOUND);
 }
 
-int tuple_prepare_late(struct attempt *a, bool new_address)
+int tuple_prepare_late(struct attempt *a)
 {
 	bool leave_address = kernel_chooses_address(a);
 	int error = 0;
@@ -333,8 +336,9 @@ int tuple_prepare_late(struct attempt *a, bool new_address)
 	}
 	if (error == 0)
 		error = sock_narrow_ports(a->fd, a->lport, a->lport);
-	if (error == 0 && new_address && !a->address_given && !leave_address)
+	if (error == 0 && !a->address_bound && !a->address_given && !leave_address)
 		error = tuple_bind(a, 0);
+	a->address_bound |= error == 0;
 	return error;
 }
 
@@ -381,20 +385,38 @@ static bool can_be_explicit(const struct attempt *a, int state)
 		       table_has_port(library.table.header->explicit_ports, a->lport));
 }
 
-static enum tried try_late(struct attempt *a, bool new_address)
+/* The kernel has not taken the tuple by late bind, or would not: @state says why. */
+static enum tried late_refused(struct attempt *a, int state)
 {
-	int error = tuple_prepare_late(a, new_address);
+	if (can_be_explicit(a, state))
+		return bind_and_connect(a, state == DIAG_TIMEWAIT);
+	tuple_keep_for_stranger(a);
+	return TRIED_NEXT_PORT;
+}
 
+/*
+ * A busy lane comes by its ports again while they are in TIME_WAIT. There the kernel is asked first
+ * for a second, which saves a connect() in vain; then it is tried whether late bind may reuse them
+ * by now (net.ipv4.tcp_tw_reuse).
+ */
+static enum tried try_late(struct attempt *a)
+{
+	if (aside_has(&library.timewait_met, a->lane_hash)) {
+		int state = diag_tuple(&a->lane, a->lport);
+
+		if (state == DIAG_TIMEWAIT)
+			return late_refused(a, state);
+	}
+	int error = tuple_prepare_late(a);
 	if (error < 0)
 		return tuple_bind_failed(a, error);
 	error = tuple_call_with_claim(a);
 	if (error != EADDRNOTAVAIL)
 		return finish(a, error, TUPLEBIND_LATE);
 	int state = diag_tuple(&a->lane, a->lport);
-	if (can_be_explicit(a, state))
-		return bind_and_connect(a, state == DIAG_TIMEWAIT);
-	tuple_keep_for_stranger(a);
-	return TRIED_NEXT_PORT;
+	if (state == DIAG_TIMEWAIT)
+		aside_put(&library.timewait_met, a->lane_hash, MET_SECONDS);
+	return late_refused(a, state);
 }
 
 void tuple_set_lane(struct attempt *a)
@@ -428,16 +450,16 @@ static bool note_touch(struct attempt *a)
 	return true;
 }
 
-static enum tried try_tuple(struct attempt *a, enum stage stage, bool new_address)
+static enum tried try_tuple(struct attempt *a, enum stage stage)
 {
 	if (a->protocol == IPPROTO_UDP)
-		return datagram_try(a, stage, new_address);
-	return stage == STAGE_LATE ? try_late(a, new_address) : try_explicit(a);
+		return datagram_try(a, stage);
+	return stage == STAGE_LATE ? try_late(a) : try_explicit(a);
 }
 
 static enum tried try_tuples(struct attempt *a)
 {
-	bool new_address = true, table_full = false;
+	bool table_full = false;
 
 	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
 		/* Nothing waits in TIME_WAIT: UDP ports need not be slow to repeat. */
@@ -458,10 +480,9 @@ static enum tried try_tuples(struct attempt *a)
 				claim_give_back(&library.table, a->claim);
 				return TRIED_GIVE_UP;
 			}
-			enum tried tried = try_tuple(a, stage, new_address);
+			enum tried tried = try_tuple(a, stage);
 			if (tried != TRIED_NEXT_PORT)
 				return tried;
-			new_address = false;
 		}
 	}
 	a->lport = 0;
@@ -470,6 +491,7 @@ static enum tried try_tuples(struct attempt *a)
 
 enum tried tuple_try_address(struct attempt *a)
 {
+	a->address_bound = false;
 	tuple_set_lane(a);
 	tuple_take_off(a);
 	enum tried tried = try_tuples(a);

@@ -90,6 +90,8 @@ static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint16_t 
 
 	if (stray <= 0)
 		return stray;
+	/* Before the flights are looked at: see reap_takings(). */
+	atomic_fetch_add_explicit(&r->table->header->takings, 1, memory_order_seq_cst);
 	if (flight_has(r->table, c))
 		return 0;
 	/* The flight may have landed since the kernel was asked. */

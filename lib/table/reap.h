@@ -27,6 +27,16 @@ struct reap {
 int reap_start(struct reap *r, struct table *t);
 void reap_end(struct reap *r);
 
+/*
+ * How often reaps have come close to taking a claim. Who reads the same before he makes a claim and
+ * again when he has put it in flight anew, to close its socket, knows that it is his still: a reap
+ * counts before it looks at the flights (all seq_cst), so it was counted or will see this one.
+ */
+static inline uint64_t reap_takings(const struct table *t)
+{
+	return atomic_load_explicit(&t->header->takings, memory_order_seq_cst);
+}
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t reap_now(void);
 

@@ -113,6 +113,23 @@ def test_several_at_once(served, backend):
     expect_none_stuck(served)
 
 
+def test_address_of_a_pool_is_kept(served):
+    """Ports in TIME_WAIT that have to be passed over leave the socket with the pool's address."""
+    served.set_ports(40000, 40063)
+    steps = served.steps(addrs="10.7.0.3", backend="late")
+    for _ in range(2):
+        for number, fd in enumerate(steps.open(TO, PORT, 32)):
+            if number % 2:
+                assert steps(f"option {fd} reset") == "0"
+            assert steps(f"close {fd}") == "0"
+    harness.eventually(lambda: {s.state for s in served.sockets(PORT)} == {"TIME-WAIT"})
+    left = {t.lport for t in in_timewait(served)}
+    steps.open(TO, PORT, 64)
+    assert {t.laddr for t in served.tuples(PORT)} == {"10.7.0.3"}
+    assert {t.lport for t in served.tuples(PORT)} == served.ports
+    assert len([port for port in left if port % 2 == 0]) > 4 and storms.counters(served)["timewait_reused"] >= len(left)
+
+
 @pytest.fixture
 def proxied(two_hosts, tmp_path):
     """An nginx as upstream, and how to start one in front of it, whose range has 4,096 ports."""
