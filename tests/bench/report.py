@@ -70,15 +70,17 @@ class Report:
     def plot(self, name, title, xlabel, ylabel, series, settings=(), style="lines lw 2"):
         """series: name -> points (x, y); x may be a word, then the points stand side by side."""
         blocks, plots = [], []
-        for n, (label, points) in enumerate(series.items()):
+        # Ours is drawn last, on top.
+        ordered = sorted(series.items(), key=lambda item: item[0].startswith("tuplebind"))
+        for n, (label, points) in enumerate(ordered):
             words = bool(points) and isinstance(points[0][0], str)
             lines = [f'"{x}"\t{y}' if words else f"{x}\t{y}" for x, y in points]
             blocks += [f"$data{n} << END", *lines, "END"]
             using = "2:xtic(1)" if words else "1:2"
             plots.append(f'$data{n} using {using} with {style} title "{label}"')
-        script = [*blocks, "set terminal svg size 900,500 background '#ffffff' font 'sans,12'",
+        script = [*blocks, "set terminal svg noenhanced size 900,560 background '#ffffff' font 'sans,12'",
                   f"set output '{self.folder / (name + '.svg')}'", f'set title "{title}"',
-                  f'set xlabel "{xlabel}"', f'set ylabel "{ylabel}"', "set grid", "set key outside right",
+                  f'set xlabel "{xlabel}"', f'set ylabel "{ylabel}"', "set grid", "set key outside below maxrows 3",
                   *settings, "plot " + ", ".join(plots)]
         subprocess.run(["gnuplot"], input="\n".join(script) + "\n", text=True, check=True)
 
