@@ -24,6 +24,21 @@ void portorder_set(struct portorder *o, const struct permutation *p, const struc
 		atomic_fetch_add_explicit(&o->version, 1, memory_order_release);
 }
 
+/* The bits of @ports in a set, the first one lowest. */
+static uint64_t pick(const _Atomic uint64_t set[static 1024], const uint16_t ports[static 64])
+{
+	uint64_t word = 0;
+
+	for (unsigned bit = 0; bit < 64; bit++) {
+		uint64_t in_set =
+			atomic_load_explicit(&set[ports[bit] / 64], memory_order_relaxed) >>
+			(ports[bit] % 64);
+
+		word = word >> 1 | in_set << 63;
+	}
+	return word;
+}
+
 void portorder_work_out(struct portorder *o, unsigned number)
 {
 	const struct permutation *permutation =
@@ -31,21 +46,15 @@ void portorder_work_out(struct portorder *o, unsigned number)
 	uint32_t version = atomic_load_explicit(&o->version, memory_order_acquire);
 
 	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
-		uint64_t words[STAGES] = {0};
+		unsigned first = number * TUPLEBIND_SLAB_PORTS + w * 64;
+		uint16_t ports[64];
 
-		for (unsigned bit = 0; bit < 64; bit++) {
-			uint16_t port = permutation_port(permutation,
-				(uint16_t)(number * TUPLEBIND_SLAB_PORTS + w * 64 + bit));
-
-			for (int stage = 0; stage < STAGES; stage++) {
-				uint64_t set = atomic_load_explicit(
-					&o->sets[stage][port / 64], memory_order_relaxed);
-				words[stage] |= (set >> (port % 64) & 1) << bit;
-			}
-		}
-		for (int stage = 0; stage < STAGES; stage++)
-			atomic_store_explicit(
-				&o->masks[stage][number][w], words[stage], memory_order_relaxed);
+		for (unsigned bit = 0; bit < 64; bit++)
+			ports[bit] = permutation_port(permutation, (uint16_t)(first + bit));
+		for (enum stage stage = 0; stage < STAGES; stage++)
+			atomic_store_explicit(&o->masks[stage][number][w],
+				portorder_has(o, stage) ? pick(o->sets[stage], ports) : 0,
+				memory_order_relaxed);
 	}
 	/*
 	 * Two threads may work out the same masks at once: both store the same words. If the sets
