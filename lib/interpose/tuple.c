@@ -467,7 +467,7 @@ static enum tried try_tuples(struct attempt *a)
 			claim_walk_scatter(&library.table, &library.walk, a->lane_hash,
 				&a->rule->ports->order, stage);
 		for (;;) {
-			int got = claim_take_announced(&library.table, &a->lane,
+			int got = claim_take_announced(&library.table, &a->lane, a->lane_hash,
 				&a->rule->ports->order, stage, &library.walk, port_to_avoid(a),
 				flight_what(a->flight), &a->claim, &a->lport);
 

@@ -146,14 +146,17 @@ static uint64_t span_word(const struct span *s, unsigned w)
 	return word;
 }
 
+/* Looks at whole words first: a walk through a full lane comes by here 128 times. */
 static enum outcome claim_in_slab(const struct target *to, const struct span *s, claim *out)
 {
 	for (unsigned w = s->from / 64; w < TUPLEBIND_SLAB_WORDS && w * 64 < s->to; w++) {
-		uint64_t wanted = span_word(s, w);
+		uint64_t unclaimed =
+			atomic_load_explicit(&s->mask[w], memory_order_relaxed) &
+			~atomic_load_explicit(&to->slab->claims[w], memory_order_relaxed);
 
-		if (wanted == 0)
+		if (unclaimed == 0)
 			continue;
-		enum outcome outcome = claim_in_word(to, w, wanted, out);
+		enum outcome outcome = claim_in_word(to, w, span_word(s, w), out);
 		if (outcome != NOTHING_FREE)
 			return outcome;
 	}
@@ -175,20 +178,6 @@ static bool being_recycled(const struct tuplebind_slab *slab)
 }
 
 /*
- * A quick look before a careful one: a walk through a full lane comes by here 128 times. The
- * mask's edges are left out of account, so true means no more than perhaps.
- */
-static inline bool may_have_free(const struct tuplebind_slab *slab, const _Atomic uint64_t *mask)
-{
-	uint64_t unclaimed = 0;
-
-	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
-		unclaimed |= atomic_load_explicit(&mask[w], memory_order_relaxed) &
-			     ~atomic_load_explicit(&slab->claims[w], memory_order_relaxed);
-	return unclaimed != 0;
-}
-
-/*
  * Claims in slab @number of the lane, made if need be. 0, -EADDRNOTAVAIL, -ENOSPC, or
  * -EAGAIN when somebody was at work on the slab.
  */
@@ -205,8 +194,7 @@ static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, s
 			to.slab = slab_obtain(t, lane, key, number, &to.tag);
 		if (to.slab == NULL)
 			return -ENOSPC;
-		enum outcome outcome =
-			may_have_free(to.slab, s->mask) ? claim_in_slab(&to, s, out) : NOTHING_FREE;
+		enum outcome outcome = claim_in_slab(&to, s, out);
 		if (outcome == CLAIMED)
 			return 0;
 		if (outcome == NOTHING_FREE)
@@ -222,14 +210,15 @@ static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_
 	_Atomic uint64_t *flight, claim *out, uint16_t *port)
 {
 	_Atomic uint32_t *steps = steps_of(w, lane_hash);
-	unsigned avoid_position = permutation_position(&t->permutation, avoid);
-	unsigned avoid_number = avoid_position / TUPLEBIND_SLAB_PORTS;
+	/* No slab has the number that stands for none. */
+	unsigned avoid_position =
+		avoid != 0 ? permutation_position(&t->permutation, avoid) : UINT32_MAX;
 	int result = -EADDRNOTAVAIL;
 	bool moving = false;
 
 	/* RFC 6056, 3.3.4: offset = F(lane, secret), next = table[G(lane)]. */
 	uint16_t start = (uint16_t)(offset_of(w, lane_hash) +
-				    atomic_fetch_add_explicit(steps, 1, memory_order_relaxed));
+				    atomic_load_explicit(steps, memory_order_relaxed));
 
 	for (int lap = 0; lap < 3; lap++) {
 		uint64_t group_home = 0;
@@ -246,7 +235,7 @@ static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_
 				.mask = portorder_mask(ports, stage, number),
 				.from = visit == 0 ? first : 0,
 				.to = visit == TUPLEBIND_LANE_SLABS ? first : TUPLEBIND_SLAB_PORTS,
-				.avoid = avoid != 0 && avoid_number == number
+				.avoid = avoid_position / TUPLEBIND_SLAB_PORTS == number
 						 ? (int)(avoid_position % TUPLEBIND_SLAB_PORTS)
 						 : -1,
 			};
@@ -259,9 +248,13 @@ static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_
 			if (got == 0) {
 				uint16_t position =
 					(uint16_t)(number * TUPLEBIND_SLAB_PORTS + claim_bit(*out));
-				/* The next walk of this lane starts behind the port it got. */
-				atomic_fetch_add_explicit(
-					steps, (uint16_t)(position - start), memory_order_relaxed);
+				/*
+				 * The next walk of this lane starts behind the port it got. (Added,
+				 * not set: a thread stopped here must not take the others' place
+				 * back to where it was.)
+				 */
+				atomic_fetch_add_explicit(steps, (uint16_t)(position + 1 - start),
+					memory_order_relaxed);
 				*port = permutation_port(&t->permutation, position);
 				return 0;
 			}
@@ -292,7 +285,7 @@ static uint64_t given_back(const struct table *t)
 	return sum;
 }
 
-/* What a finding of a full lane is for. */
+/* What a finding of a full lane is for, in 32 bits that are not 0. */
 static uint64_t finding(const struct claim_walk *w, uint64_t lane_hash,
 	const struct portorder *ports, enum stage stage, uint16_t avoid)
 {
@@ -301,38 +294,42 @@ static uint64_t finding(const struct claim_walk *w, uint64_t lane_hash,
 			(uint64_t)atomic_load_explicit(&w->forgotten, memory_order_relaxed) << 32 ^
 			(uint64_t)stage << 62 ^ (uint64_t)avoid << 46;
 
-	return hash_mix(lane_hash ^ hash_mix(with));
+	return hash_mix(lane_hash ^ hash_mix(with)) >> 32 | 1;
 }
 
-int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
+int claim_take_announced(struct table *t, const struct tuplebind_lane *lane, uint64_t lane_hash,
 	struct portorder *ports, enum stage stage, struct claim_walk *w, uint16_t avoid,
 	_Atomic uint64_t *flight, claim *out, uint16_t *port)
 {
+	_Atomic uint64_t *full =
+		&w->full[(lane_hash + stage) % (sizeof w->full / sizeof w->full[0])];
+	uint64_t found = atomic_load_explicit(full, memory_order_relaxed), count = 0;
+
 	if (!portorder_has(ports, stage))
 		return -EADDRNOTAVAIL;
-	uint64_t lane_hash = slab_lane_hash(t, lane);
-	uint64_t what = finding(w, lane_hash, ports, stage, avoid);
-	_Atomic uint64_t *full = &w->full[what % (sizeof w->full / sizeof w->full[0])];
-	uint64_t found = atomic_load_explicit(full, memory_order_relaxed);
-
-	if (found >> 32 == what >> 32 && (uint32_t)found == (uint32_t)given_back(t))
+	/* 0: no lane of this place was ever full. */
+	if (found != 0 && found >> 32 == finding(w, lane_hash, ports, stage, avoid) &&
+		(uint32_t)found == (uint32_t)given_back(t))
 		return -EADDRNOTAVAIL;
-	int got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
-	if (got != -EADDRNOTAVAIL)
-		return got == -EAGAIN ? -EADDRNOTAVAIL : got;
-	/* Only what a walk finds that began after the count is true for that count. */
-	uint64_t count = given_back(t);
-	got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
-	if (got == -EADDRNOTAVAIL)
-		atomic_store_explicit(
-			full, (what >> 32) << 32 | (uint32_t)count, memory_order_relaxed);
-	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
+	for (int walk = 0; walk < 2; walk++) {
+		/* Only what a walk finds that began after the count is true for that count. */
+		if (walk == 1)
+			count = given_back(t);
+		int got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
+		if (got != -EADDRNOTAVAIL)
+			return got == -EAGAIN ? -EADDRNOTAVAIL : got;
+	}
+	atomic_store_explicit(full,
+		finding(w, lane_hash, ports, stage, avoid) << 32 | (uint32_t)count,
+		memory_order_relaxed);
+	return -EADDRNOTAVAIL;
 }
 
 int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portorder *ports,
 	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port)
 {
-	return claim_take_announced(t, lane, ports, stage, w, avoid, NULL, out, port);
+	return claim_take_announced(
+		t, lane, slab_lane_hash(t, lane), ports, stage, w, avoid, NULL, out, port);
 }
 
 int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t port,

@@ -61,10 +61,10 @@ int claim_take(struct table *t, const struct tuplebind_lane *lane, struct portor
 	enum stage stage, struct claim_walk *w, uint16_t avoid, claim *out, uint16_t *port);
 
 /*
- * The same, and writes into *flight which claim it is about to make, before it makes it
- * (table/flight.h). NULL: does not.
+ * The same for who has the lane's hash (slab_lane_hash()), and writes into *flight which claim it
+ * is about to make, before it makes it (table/flight.h). NULL: does not.
  */
-int claim_take_announced(struct table *t, const struct tuplebind_lane *lane,
+int claim_take_announced(struct table *t, const struct tuplebind_lane *lane, uint64_t lane_hash,
 	struct portorder *ports, enum stage stage, struct claim_walk *w, uint16_t avoid,
 	_Atomic uint64_t *flight, claim *out, uint16_t *port);
 

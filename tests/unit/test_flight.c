@@ -87,8 +87,8 @@ Test(flight, a_claim_is_announced)
 	cr_assert_eq(claim_take_port(&t, &lane, 1000, flight_what(f), &c), 0);
 	cr_expect(flight_has(&t, c));
 	for (int i = 0; i < 9; i++) {
-		cr_assert_eq(claim_take_announced(&t, &lane, ports, STAGE_LATE, fixture_walk(), 0,
-				     flight_what(f), &c, &port),
+		cr_assert_eq(claim_take_announced(&t, &lane, slab_lane_hash(&t, &lane), ports,
+				     STAGE_LATE, fixture_walk(), 0, flight_what(f), &c, &port),
 			0);
 		cr_expect(flight_has(&t, c));
 	}
