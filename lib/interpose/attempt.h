@@ -2,8 +2,8 @@
  * One connect(), from beginning to end, and what came of it.
  *
  * connect.c and send.c begin it and decide whether a socket is ours to serve, walk.c goes through
- * the addresses, tuple.c (TCP) and datagram.c (UDP) give the socket one tuple and make the
- * program's call.
+ * the addresses, tuple.c gives the socket one tuple (stream.c for TCP, datagram.c for UDP) and
+ * makes the program's call.
  */
 #pragma once
 
@@ -96,9 +96,6 @@ void tuple_set_lane(struct attempt *a);
 /* Tries the tuples of the address @a->laddr, in the order of their stages. */
 enum tried tuple_try_address(struct attempt *a);
 
-/* Lets connects to the destination take even ports by explicit bind for some seconds. */
-void tuple_allow_even(const struct attempt *a);
-
 /*
  * A socket that we bound explicitly and whose connect() failed keeps its port: it gets the
  * claim for it in the lane of its next destination, if nobody has it, and connects. As connect().
@@ -139,6 +136,18 @@ void tuple_give_back(struct attempt *a);
 
 /* Counts and logs a call that was made, and ends with its @error; or has the next address tried. */
 enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way);
+
+/*
+ * The same after a call for which the kernel had no objection to the tuple: a socket that is not
+ * kept has lost it.
+ */
+enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way);
+
+/* Gives a TCP socket the tuple of the claim of @a, in this stage. */
+enum tried stream_try(struct attempt *a, enum stage stage);
+
+/* Lets connects to the destination take even ports by explicit bind for some seconds. */
+void stream_allow_even(const struct attempt *a);
 
 /* Gives a UDP socket the tuple of the claim of @a, in this stage. */
 enum tried datagram_try(struct attempt *a, enum stage stage);

@@ -1,5 +1,5 @@
 /*
- * Giving a TCP socket one tuple, and connecting it; and the steps of that which UDP shares.
+ * Giving a socket a tuple of an address: the steps that TCP (stream.c) and UDP (datagram.c) share.
  *
  * A claim is taken first; nothing is done to the socket before. A tuple that the kernel
  * refuses stays claimed (somebody has it; reap finds out when that ends) and the next one
@@ -8,19 +8,13 @@
  */
 #include "interpose/attempt.h"
 
-#include "kernel/diag.h"
 #include "kernel/route.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <string.h>
 #include <unistd.h>
-
-#define TIMEWAIT_SECONDS 60 /* TCP_TIMEWAIT_LEN of the kernel */
-#define EVEN_SECONDS	 5  /* then it may be different again */
-#define MET_SECONDS	 1
 
 void attempt_describe(struct event *e, const struct attempt *a)
 {
@@ -136,45 +130,6 @@ void tuple_restore(struct record *r, int fd)
 	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND | RECORD_BOUND);
 }
 
-static void tell_ports_changed(const struct attempt *a)
-{
-	static struct event_limit limit;
-	struct event e;
-
-	if (event_begin_limited(&e, LOG_INFO, "ports-changed", &limit)) {
-		attempt_describe(&e, a);
-		event_text(&e, "reason", "the kernel's port range has changed, read anew");
-		event_end(&e);
-	}
-}
-
-/*
- * The kernel ignores a port outside ip_local_port_range and takes another one; and where it chooses
- * the address, that may be another one than routing said a second ago. It is the authority: the
- * claim moves to the tuple the socket has, and the range is read anew.
- */
-static void check_tuple(struct attempt *a)
-{
-	struct addr local;
-	uint16_t port;
-
-	if (sock_local(a->fd, &local, &port) < 0 || port == 0 ||
-		(port == a->lport && addr_equal(&local, &a->laddr)))
-		return;
-	claim_give_back(&library.table, a->claim);
-	bool changed = port != a->lport;
-	a->laddr = local;
-	a->lport = port;
-	tuple_set_lane(a);
-	if (claim_take_port(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
-		a->claim = CLAIM_NONE;
-	book_set_claim(a->record, a->claim);
-	if (changed) {
-		tell_ports_changed(a);
-		plan_set_ports(&library.plan);
-	}
-}
-
 /*
  * Whether the call failed for want of a route from this address of the pool, so that another one
  * may do. A destination that does not answer (a router says so, or nobody does) is not such a case,
@@ -212,8 +167,7 @@ enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way)
 	return TRIED_DONE;
 }
 
-/* After the call returned @error and the kernel had no objection to the tuple. */
-static enum tried finish(struct attempt *a, int error, enum tuplebind_counter way)
+enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way)
 {
 	if (!attempt_kept(a, error)) {
 		/* Refused, timed out, no route: the socket holds its tuple no more. */
@@ -221,8 +175,6 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 	} else {
 		atomic_store_explicit(&a->record->stale_port, 0, memory_order_relaxed);
 		book_clear_flags(a->record, RECORD_PUT_OFF);
-		if (way == TUPLEBIND_LATE)
-			check_tuple(a);
 	}
 	return tuple_done(a, error, way);
 }
@@ -265,51 +217,6 @@ enum tried tuple_bind_failed(struct attempt *a, int error)
 }
 
 /*
- * Explicit bind, on a tuple that the kernel was seen not to have, or to have in TIME_WAIT: a socket
- * once bound so cannot be moved to another port.
- */
-static enum tried bind_and_connect(struct attempt *a, bool timewait)
-{
-	if (listeners_has(&library.listeners, a->lport)) {
-		tuple_keep_for_stranger(a);
-		return TRIED_NEXT_PORT;
-	}
-	book_set_flag(a->record, RECORD_TOUCHED);
-	int error = sock_reuse_address(a->fd, true);
-	if (error == 0)
-		error = tuple_bind(a, a->lport);
-	if (error < 0)
-		return tuple_bind_failed(a, error);
-	book_set_flag(a->record, RECORD_EXPLICIT);
-	/* The port is lost to late bind, in all lanes, while this socket lasts. */
-	table_note_port(library.table.header->explicit_ports, a->lport);
-	error = tuple_call_with_claim(a);
-	if (timewait && attempt_kept(a, error))
-		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
-	/* A peer without TCP timestamps: the others of the lane need not be tried for a while. */
-	if (timewait && error == EADDRNOTAVAIL)
-		aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
-	return finish(a, error, TUPLEBIND_EXPLICIT);
-}
-
-static bool timewait_reusable(const struct attempt *a)
-{
-	return !aside_has(&library.timewait_refused, a->lane_hash);
-}
-
-static enum tried try_explicit(struct attempt *a)
-{
-	int state = diag_tuple(&a->lane, a->lport);
-
-	if (state == DIAG_HELD || state == DIAG_ORPHAN ||
-		(state == DIAG_TIMEWAIT && !timewait_reusable(a))) {
-		tuple_keep_for_stranger(a);
-		return TRIED_NEXT_PORT;
-	}
-	return bind_and_connect(a, state == DIAG_TIMEWAIT);
-}
-
-/*
  * Whether the address is left to the kernel's connect(), which then chooses the one that routing,
  * and the socket's own options, say: it saves two calls. A UDP socket is to have its address before
  * it takes the port: what shares the port then has to share it on this address only.
@@ -340,83 +247,6 @@ int tuple_prepare_late(struct attempt *a)
 		error = tuple_bind(a, 0);
 	a->address_bound |= error == 0;
 	return error;
-}
-
-static uint64_t hash_destination(const struct attempt *a)
-{
-	uint64_t words[3] = {0, 0, a->fport};
-
-	memcpy(words, a->faddr.bytes, sizeof a->faddr.bytes);
-	return hash_words(&library.sources.key, words, 3);
-}
-
-void tuple_allow_even(const struct attempt *a)
-{
-	aside_put(&library.even_allowed, hash_destination(a), EVEN_SECONDS);
-}
-
-static bool even_allowed(const struct attempt *a)
-{
-	return aside_has(&library.even_allowed, hash_destination(a));
-}
-
-/*
- * Whether a tuple that late bind could not have may be had by explicit bind, after a NO_PORT bind
- * that has left no port. In TIME_WAIT it can be reused at once (KERNEL: as long as TCP timestamps
- * are on). If no socket has it, something else holds the port: an explicit bind of ours to another
- * destination, with which it can be shared, or somebody else's, which is not to be disturbed
- * without need. A program that called bind() itself would have got the port if that is on another
- * address: it does. And so does a lane that has no other port left: who has the port under an
- * explicit bind is served as before, and with SO_REUSEADDR on both sides the kernel lets it be
- * shared.
- *
- * Even ports are kept for the kernel's own connect(), which takes them first: were all under
- * explicit binds, no other program of the host could connect. Only a lane that has no other port
- * left takes them (walk.c).
- */
-static bool can_be_explicit(const struct attempt *a, int state)
-{
-	if (a->lport % 2 == 0 && !even_allowed(a))
-		return false;
-	if (state == DIAG_TIMEWAIT)
-		return timewait_reusable(a);
-	return state == DIAG_ABSENT &&
-	       (book_has_flag(a->record, RECORD_PUT_OFF) || even_allowed(a) ||
-		       table_has_port(library.table.header->explicit_ports, a->lport));
-}
-
-/* The kernel has not taken the tuple by late bind, or would not: @state says why. */
-static enum tried late_refused(struct attempt *a, int state)
-{
-	if (can_be_explicit(a, state))
-		return bind_and_connect(a, state == DIAG_TIMEWAIT);
-	tuple_keep_for_stranger(a);
-	return TRIED_NEXT_PORT;
-}
-
-/*
- * A busy lane comes by its ports again while they are in TIME_WAIT. There the kernel is asked first
- * for a second, which saves a connect() in vain; then it is tried whether late bind may reuse them
- * by now (net.ipv4.tcp_tw_reuse).
- */
-static enum tried try_late(struct attempt *a)
-{
-	if (aside_has(&library.timewait_met, a->lane_hash)) {
-		int state = diag_tuple(&a->lane, a->lport);
-
-		if (state == DIAG_TIMEWAIT)
-			return late_refused(a, state);
-	}
-	int error = tuple_prepare_late(a);
-	if (error < 0)
-		return tuple_bind_failed(a, error);
-	error = tuple_call_with_claim(a);
-	if (error != EADDRNOTAVAIL)
-		return finish(a, error, TUPLEBIND_LATE);
-	int state = diag_tuple(&a->lane, a->lport);
-	if (state == DIAG_TIMEWAIT)
-		aside_put(&library.timewait_met, a->lane_hash, MET_SECONDS);
-	return late_refused(a, state);
 }
 
 void tuple_set_lane(struct attempt *a)
@@ -452,9 +282,7 @@ static bool note_touch(struct attempt *a)
 
 static enum tried try_tuple(struct attempt *a, enum stage stage)
 {
-	if (a->protocol == IPPROTO_UDP)
-		return datagram_try(a, stage);
-	return stage == STAGE_LATE ? try_late(a) : try_explicit(a);
+	return a->protocol == IPPROTO_UDP ? datagram_try(a, stage) : stream_try(a, stage);
 }
 
 static enum tried try_tuples(struct attempt *a)
@@ -524,7 +352,7 @@ int tuple_connect_bound(struct attempt *a)
 		return attempt_call(a);
 	}
 	int error = tuple_call_with_claim(a);
-	finish(a, error, TUPLEBIND_EXPLICIT);
+	tuple_finish(a, error, TUPLEBIND_EXPLICIT);
 	flight_end(a->flight);
 	errno = error;
 	return error == 0 ? 0 : -1;

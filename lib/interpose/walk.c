@@ -250,7 +250,7 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 		return walked;
 	a->strays = 0;
 	/* What comes back may be in TIME_WAIT, and on even ports: no other port is left. */
-	tuple_allow_even(a);
+	stream_allow_even(a);
 	/*
 	 * What one round gives back another process may take before us, or it cannot be had. And
 	 * what this round found given back already was not so when the lane looked full: so
