@@ -30,6 +30,8 @@ void random_bytes(void *bytes, size_t length)
 			way++;
 		}
 	}
+	if (length == 0)
+		return;
 	/* No generator at all (a filter forbids it): the ports stay spread, but can be guessed. */
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);

@@ -16,7 +16,11 @@
 
 #include "tuplebind/table.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
+
+static_assert(TUPLEBIND_ROUNDS % 2 == 0, "rounds are made in pairs");
 
 struct permutation {
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
@@ -24,29 +28,25 @@ struct permutation {
 
 static inline uint16_t permutation_port(const struct permutation *p, uint16_t position)
 {
-	uint8_t left = (uint8_t)(position >> 8), right = (uint8_t)position;
+	size_t left = position >> 8, right = position & 0xff;
 
-/* Unrolled, the halves need not change places. */
-#pragma GCC unroll 8
-	for (int round = 0; round < TUPLEBIND_ROUNDS; round++) {
-		uint8_t next = left ^ p->rounds[round][right];
-
-		left = right;
-		right = next;
+/* Two rounds at a time: then the halves are where they were. */
+#pragma GCC unroll 4
+	for (int round = 0; round < TUPLEBIND_ROUNDS; round += 2) {
+		left ^= p->rounds[round][right];
+		right ^= p->rounds[round + 1][left];
 	}
 	return (uint16_t)(left << 8 | right);
 }
 
 static inline uint16_t permutation_position(const struct permutation *p, uint16_t port)
 {
-	uint8_t left = (uint8_t)(port >> 8), right = (uint8_t)port;
+	size_t left = port >> 8, right = port & 0xff;
 
-#pragma GCC unroll 8
-	for (int round = TUPLEBIND_ROUNDS - 1; round >= 0; round--) {
-		uint8_t previous = right ^ p->rounds[round][left];
-
-		right = left;
-		left = previous;
+#pragma GCC unroll 4
+	for (int round = TUPLEBIND_ROUNDS - 2; round >= 0; round -= 2) {
+		right ^= p->rounds[round + 1][left];
+		left ^= p->rounds[round][right];
 	}
 	return (uint16_t)(left << 8 | right);
 }

@@ -14,6 +14,8 @@ void portorder_set(struct portorder *o, const struct permutation *p, const struc
 		for (int stage = 0; stage < STAGES; stage++) {
 			atomic_store_explicit(
 				&o->sets[stage][i], words[stage], memory_order_relaxed);
+			atomic_store_explicit(&o->before[stage][i], (uint16_t)counts[stage],
+				memory_order_relaxed);
 			counts[stage] += (uint32_t)__builtin_popcountll(words[stage]);
 		}
 	}
@@ -63,23 +65,43 @@ void portorder_work_out(struct portorder *o, unsigned number)
 	atomic_store_explicit(&o->ready[number], version, memory_order_release);
 }
 
+/* The bit of @word that has @rank set bits below it; there are more than that. */
+static unsigned bit_of_rank(uint64_t word, unsigned rank)
+{
+	static const uint64_t ones = UINT64_C(0x0101010101010101);
+	/* Bits counted in each byte, then in it and all below (Knuth, TAOCP 7.1.3). */
+	uint64_t counts = word - (word >> 1 & ones * 0x55);
+
+	counts = (counts & ones * 0x33) + (counts >> 2 & ones * 0x33);
+	counts = ((counts + (counts >> 4)) & ones * 0x0f) * ones;
+	/* Of each byte whose count is no more than the rank the highest bit stays. */
+	uint64_t passed = ((rank * ones | ones << 7) - counts) & ones << 7;
+	unsigned shift = (unsigned)((passed >> 7) * ones >> 56) * 8;
+
+	rank -= (unsigned)(counts << 8 >> shift & 0xff);
+	uint64_t rest = word >> shift;
+	while (rank-- > 0)
+		rest &= rest - 1;
+	return shift + (unsigned)__builtin_ctzll(rest);
+}
+
 uint16_t portorder_random(const struct portorder *o, enum stage stage, uint64_t random)
 {
-	uint64_t count = atomic_load_explicit(&o->counts[stage], memory_order_relaxed);
+	const _Atomic uint16_t *before = o->before[stage];
+	uint32_t count = atomic_load_explicit(&o->counts[stage], memory_order_relaxed);
 	/* Multiplied and shifted (Lemire, 2019), which favours none by more than 2^-48. */
-	uint64_t left = (uint64_t)((unsigned __int128)random * count >> 64);
+	uint32_t rank = (uint32_t)((unsigned __int128)random * count >> 64);
+	unsigned w = 0;
 
-	for (unsigned i = 0; i < 1024; i++) {
-		uint64_t word = atomic_load_explicit(&o->sets[stage][i], memory_order_relaxed);
-		uint64_t here = (uint64_t)__builtin_popcountll(word);
-
-		if (left >= here) {
-			left -= here;
-			continue;
-		}
-		while (left-- > 0)
-			word &= word - 1;
-		return (uint16_t)(i * 64 + (unsigned)__builtin_ctzll(word));
-	}
-	return 0;
+/* The last word that has no more than so many before it. */
+#pragma GCC unroll 10
+	for (unsigned step = 512; step > 0; step /= 2)
+		if (rank >= atomic_load_explicit(&before[w + step], memory_order_relaxed))
+			w += step;
+	uint64_t word = atomic_load_explicit(&o->sets[stage][w], memory_order_relaxed);
+	rank -= atomic_load_explicit(&before[w], memory_order_relaxed);
+	/* None has so many: there is no port, or the sets are being changed. */
+	if (rank >= (unsigned)__builtin_popcountll(word))
+		return 0;
+	return (uint16_t)(w * 64 + bit_of_rank(word, rank));
 }

@@ -23,6 +23,7 @@ enum stage { STAGE_LATE, STAGE_ODD, STAGE_EVEN, STAGES };
 struct portorder {
 	const struct permutation *_Atomic permutation;
 	_Atomic uint64_t sets[STAGES][1024];
+	_Atomic uint16_t before[STAGES][1024]; /* ports of the set in the words before this one */
 	_Atomic uint32_t counts[STAGES];
 	_Atomic uint32_t version;		      /* of the sets; never 0 once they are set */
 	_Atomic uint32_t ready[TUPLEBIND_LANE_SLABS]; /* of which version the masks are */
@@ -43,7 +44,7 @@ static inline bool portorder_has(const struct portorder *o, enum stage stage)
 
 /*
  * The port of a stage that the random number @random stands for, each about equally often; 0 when
- * the stage has none. O(1024).
+ * the stage has none. About 100 instructions.
  */
 uint16_t portorder_random(const struct portorder *o, enum stage stage, uint64_t random);
 
