@@ -82,6 +82,7 @@ struct target {
 	struct tuplebind_slab *slab;
 	uint64_t tag;
 	_Atomic uint64_t *flight; /* may be NULL */
+	bool *crowded;		  /* set when somebody else was seen at work in the same word */
 };
 
 /*
@@ -104,7 +105,7 @@ static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t 
 	uint64_t taken = atomic_load_explicit(word, memory_order_relaxed);
 
 	while ((wanted &= ~taken) != 0) {
-		uint64_t mine = wanted & -wanted;
+		uint64_t mine = wanted & -wanted, before = taken;
 
 		*out = claim_make(
 			to->table, to->slab, to->tag, w * 64 + (unsigned)__builtin_ctzll(mine));
@@ -114,6 +115,7 @@ static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t 
 		 * Release pairs with the acquire of take_over().
 		 */
 		taken = atomic_fetch_or_explicit(word, mine, memory_order_acq_rel);
+		*to->crowded |= taken != before;
 		if (taken & mine)
 			continue;
 		if (atomic_load_explicit(&to->slab->tag, memory_order_acquire) == to->tag)
@@ -182,9 +184,9 @@ static bool being_recycled(const struct tuplebind_slab *slab)
  * -EAGAIN when somebody was at work on the slab.
  */
 static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, struct slab_key key,
-	unsigned number, const struct span *s, _Atomic uint64_t *flight, claim *out)
+	unsigned number, const struct span *s, _Atomic uint64_t *flight, bool *crowded, claim *out)
 {
-	struct target to = {.table = t, .flight = flight};
+	struct target to = {.table = t, .flight = flight, .crowded = crowded};
 
 	for (int attempt = 0; attempt < 16; attempt++) {
 		to.slab = slab_find(t, key, &to.tag);
@@ -203,6 +205,26 @@ static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, s
 	return -EAGAIN;
 }
 
+/*
+ * Moves the walk on, so that the next one of this lane starts behind the port that this one got.
+ * (Added, not set: a thread stopped here must not take the others' place back to where it was.)
+ *
+ * Two processes that meet at one place would go on side by side, and pull the same cache line from
+ * each other for every claim: a process that finds itself @crowded goes on elsewhere. Threads of
+ * one process have one place, and stay together: so a port given back is the last to come again.
+ */
+static void go_on(const struct claim_walk *w, _Atomic uint32_t *steps, uint32_t seen, uint16_t by,
+	bool crowded)
+{
+	uint32_t was = atomic_fetch_add_explicit(steps, by, memory_order_relaxed);
+
+	if (crowded && was == seen)
+		atomic_fetch_add_explicit(steps,
+			(uint16_t)hash_mix(
+				atomic_load_explicit(&w->secret, memory_order_relaxed) + was + by),
+			memory_order_relaxed);
+}
+
 /* One walk through the lane: 0, -ENOSPC, -EADDRNOTAVAIL, or -EAGAIN when somebody was at work in
  * it. */
 static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_t lane_hash,
@@ -214,11 +236,11 @@ static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_
 	unsigned avoid_position =
 		avoid != 0 ? permutation_position(&t->permutation, avoid) : UINT32_MAX;
 	int result = -EADDRNOTAVAIL;
-	bool moving = false;
+	bool moving = false, crowded = false;
 
 	/* RFC 6056, 3.3.4: offset = F(lane, secret), next = table[G(lane)]. */
-	uint16_t start = (uint16_t)(offset_of(w, lane_hash) +
-				    atomic_load_explicit(steps, memory_order_relaxed));
+	uint32_t seen = atomic_load_explicit(steps, memory_order_relaxed);
+	uint16_t start = (uint16_t)(offset_of(w, lane_hash) + seen);
 
 	for (int lap = 0; lap < 3; lap++) {
 		uint64_t group_home = 0;
@@ -243,18 +265,12 @@ static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_
 				group_home = slab_group_home(t, lane_hash, number / SLAB_GROUP);
 			int got = claim_in_number(t, lane,
 				slab_key_in_group(lane_hash, number, group_home), number, &s,
-				flight, out);
+				flight, &crowded, out);
 
 			if (got == 0) {
 				uint16_t position =
 					(uint16_t)(number * TUPLEBIND_SLAB_PORTS + claim_bit(*out));
-				/*
-				 * The next walk of this lane starts behind the port it got. (Added,
-				 * not set: a thread stopped here must not take the others' place
-				 * back to where it was.)
-				 */
-				atomic_fetch_add_explicit(steps, (uint16_t)(position + 1 - start),
-					memory_order_relaxed);
+				go_on(w, steps, seen, (uint16_t)(position + 1 - start), crowded);
 				*port = permutation_port(&t->permutation, position);
 				return 0;
 			}
@@ -341,8 +357,9 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 	unsigned bit = position % TUPLEBIND_SLAB_PORTS;
 	struct span one = {.mask = all, .from = bit, .to = bit + 1, .avoid = -1};
 	unsigned number = position / TUPLEBIND_SLAB_PORTS;
-	int got = claim_in_number(
-		t, lane, slab_key(t, slab_lane_hash(t, lane), number), number, &one, flight, out);
+	bool crowded = false;
+	int got = claim_in_number(t, lane, slab_key(t, slab_lane_hash(t, lane), number), number,
+		&one, flight, &crowded, out);
 
 	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }

@@ -531,9 +531,74 @@ Test(interrupted, ports_change_while_their_masks_are_worked_out)
 	portset_add_range(&before_change, 1, 40000);
 	portset_add_range(&after_change, 30000, 65535);
 	order = fixture_order_of(&t, &before_change);
-	/* Hundreds of instructions for each port: some of them have to do. */
-	stride = 4999;
+	/* Tens of instructions for each port: some of them have to do. */
+	stride = 499;
 	others_everywhere(&b);
+}
+
+/* Walks that meet. */
+
+static struct claim_walk here, there;
+static struct claim_walk *others_walk;
+static unsigned meet_at; /* the step of the interrupted claim at which the others claim */
+
+static unsigned take_next(struct claim_walk *w)
+{
+	uint16_t port;
+
+	cr_assert_eq(claim_take(&t, &lane, order, STAGE_LATE, w, 0, &mine, &port), 0);
+	return permutation_position(&t.permutation, port);
+}
+
+static void take_here(void)
+{
+	result = (int)take_next(&here);
+}
+
+static void others_take(void)
+{
+	if (steps == meet_at)
+		take_next(others_walk);
+}
+
+/* How often an interrupted walk did not go on behind the port it had got. */
+static unsigned went_elsewhere(bool others_are_a_process)
+{
+	unsigned elsewhere = 0;
+
+	others_walk = others_are_a_process ? &there : &here;
+	for (meet_at = 1;; meet_at += stride) {
+		there = here;
+		run(take_here, others_take);
+		if (steps < meet_at)
+			return elsewhere;
+		unsigned far = (uint16_t)(take_next(&here) - (unsigned)result);
+		elsewhere += far > TUPLEBIND_SLAB_PORTS;
+	}
+}
+
+/* With all masks worked out, which takes long step by step. */
+static void prepare_to_meet(void)
+{
+	fixture_table(&t, 0);
+	order = fixture_order(&t, "1-65535", NULL);
+	for (unsigned number = 0; number < TUPLEBIND_LANE_SLABS; number++)
+		portorder_mask(order, STAGE_LATE, number);
+	claim_walk_start(&here);
+}
+
+/* Side by side they would pull the same cache line from each other for every claim. */
+Test(interrupted, two_processes_that_meet_in_a_lane_part)
+{
+	prepare_to_meet();
+	cr_expect_gt(went_elsewhere(true), 0);
+}
+
+/* A port that one of them has given back would come again sooner otherwise. */
+Test(interrupted, two_threads_stay_together)
+{
+	prepare_to_meet();
+	cr_expect_eq(went_elsewhere(false), 0);
 }
 
 /* Pages that fault. */
