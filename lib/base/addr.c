@@ -6,38 +6,6 @@
 #include <stddef.h>
 #include <string.h>
 
-static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-bool addr_is_v4(const struct addr *a)
-{
-	return memcmp(a->bytes, mapped_prefix, sizeof mapped_prefix) == 0;
-}
-
-bool addr_is_any(const struct addr *a)
-{
-	static const uint8_t zero[16];
-
-	return addr_is_v4(a) ? memcmp(a->bytes + 12, zero, 4) == 0
-			     : memcmp(a->bytes, zero, sizeof zero) == 0;
-}
-
-bool addr_is_multicast(const struct addr *a)
-{
-	return addr_is_v4(a) ? (a->bytes[12] & 0xf0) == 0xe0 : a->bytes[0] == 0xff;
-}
-
-bool addr_is_broadcast(const struct addr *a)
-{
-	static const uint8_t ones[4] = {0xff, 0xff, 0xff, 0xff};
-
-	return addr_is_v4(a) && memcmp(a->bytes + 12, ones, sizeof ones) == 0;
-}
-
-bool addr_equal(const struct addr *a, const struct addr *b)
-{
-	return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0 && a->scope == b->scope;
-}
-
 enum addr_reach addr_reach(const struct addr *a)
 {
 	if (addr_is_v4(a))
@@ -68,7 +36,10 @@ void addr_loopback(struct addr *a)
 
 static void set_v4(struct addr *a, const void *four_bytes)
 {
-	memcpy(a->bytes, mapped_prefix, sizeof mapped_prefix);
+	uint64_t first = 0;
+
+	memcpy(a->bytes, &first, 8);
+	memcpy(a->bytes + 8, &(uint32_t){ADDR_V4_PREFIX}, 4);
 	memcpy(a->bytes + 12, four_bytes, 4);
 	a->scope = 0;
 }
@@ -223,14 +194,6 @@ int addr_format(const struct addr *a, char out[static ADDR_TEXT_MAX])
 	}
 	out[n] = '\0';
 	return n;
-}
-
-unsigned __int128 addr_number(const struct addr *a)
-{
-	uint64_t words[2];
-
-	memcpy(words, a->bytes, sizeof words);
-	return (unsigned __int128)be64toh(words[0]) << 64 | be64toh(words[1]);
 }
 
 struct addr addr_from_number(unsigned __int128 number)

@@ -8,9 +8,11 @@
  */
 #pragma once
 
+#include <endian.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 
 struct addr {
@@ -24,11 +26,53 @@ enum addr_reach { ADDR_LOOPBACK, ADDR_LINK, ADDR_GLOBAL };
 /* Longest text of an address: IPv6, '%', a ten-digit scope, NUL. */
 #define ADDR_TEXT_MAX (INET6_ADDRSTRLEN + 11)
 
-bool addr_is_v4(const struct addr *a);
-bool addr_is_any(const struct addr *a);
-bool addr_is_multicast(const struct addr *a);
-bool addr_is_broadcast(const struct addr *a);
-bool addr_equal(const struct addr *a, const struct addr *b);
+/* Bytes 8 to 11 of an IPv4 address, 0:ffff, as a number in memory. */
+#define ADDR_V4_PREFIX htobe32(0xffff)
+
+/* The sixteen bytes as numbers in memory order, inline: each connect() asks several of these. */
+static inline uint64_t addr_word(const struct addr *a, unsigned which)
+{
+	uint64_t word;
+
+	memcpy(&word, a->bytes + 8 * which, sizeof word);
+	return word;
+}
+
+static inline uint32_t addr_quarter(const struct addr *a, unsigned which)
+{
+	uint32_t quarter;
+
+	memcpy(&quarter, a->bytes + 4 * which, sizeof quarter);
+	return quarter;
+}
+
+static inline bool addr_is_v4(const struct addr *a)
+{
+	return addr_word(a, 0) == 0 && addr_quarter(a, 2) == ADDR_V4_PREFIX;
+}
+
+static inline bool addr_is_any(const struct addr *a)
+{
+	return addr_word(a, 0) == 0 && addr_quarter(a, 3) == 0 &&
+	       (addr_quarter(a, 2) == 0 || addr_quarter(a, 2) == ADDR_V4_PREFIX);
+}
+
+static inline bool addr_is_multicast(const struct addr *a)
+{
+	return addr_is_v4(a) ? (a->bytes[12] & 0xf0) == 0xe0 : a->bytes[0] == 0xff;
+}
+
+static inline bool addr_is_broadcast(const struct addr *a)
+{
+	return addr_is_v4(a) && addr_quarter(a, 3) == UINT32_MAX;
+}
+
+static inline bool addr_equal(const struct addr *a, const struct addr *b)
+{
+	return addr_word(a, 0) == addr_word(b, 0) && addr_word(a, 1) == addr_word(b, 1) &&
+	       a->scope == b->scope;
+}
+
 enum addr_reach addr_reach(const struct addr *a);
 
 /* Family and reach in one number. */
@@ -67,5 +111,9 @@ int addr_parse(const char *text, struct addr *a);
 int addr_format(const struct addr *a, char out[static ADDR_TEXT_MAX]);
 
 /* The address as a 128-bit number, for ranges; and back (scope 0). */
-unsigned __int128 addr_number(const struct addr *a);
+static inline unsigned __int128 addr_number(const struct addr *a)
+{
+	return (unsigned __int128)be64toh(addr_word(a, 0)) << 64 | be64toh(addr_word(a, 1));
+}
+
 struct addr addr_from_number(unsigned __int128 number);

@@ -34,10 +34,8 @@ static void put_untold(struct event *e, _Atomic uint64_t *untold)
 		event_number(e, "untold", count);
 }
 
-bool event_begin(struct event *e, enum log_level level, const char *name)
+bool event_begin_wanted(struct event *e, enum log_level level, const char *name)
 {
-	if (!log_wants(level))
-		return false;
 	if (level == LOG_DEBUG && is_too_much()) {
 		atomic_fetch_add_explicit(&debug_untold, 1, memory_order_relaxed);
 		return false;

@@ -18,9 +18,15 @@ struct event {
 	struct text line;
 };
 
+/* event_begin() when the level is wanted. */
+bool event_begin_wanted(struct event *e, enum log_level level, const char *name);
+
 /* Begins the line of event @name. False when its level is not wanted: nothing more is to be done.
  */
-bool event_begin(struct event *e, enum log_level level, const char *name);
+static inline bool event_begin(struct event *e, enum log_level level, const char *name)
+{
+	return log_wants(level) && event_begin_wanted(e, level, name);
+}
 
 void event_text(struct event *e, const char *key, const char *value);
 void event_number(struct event *e, const char *key, uint64_t value);

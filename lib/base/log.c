@@ -17,7 +17,7 @@
 
 static const char *const level_names[] = {"off", "error", "warn", "info", "debug"};
 
-static enum log_level log_level = LOG_WARN;
+enum log_level log_level = LOG_WARN;
 static int log_fd = STDERR_FILENO;
 static dev_t log_device;
 static ino_t log_inode;
@@ -66,11 +66,6 @@ int log_open(enum log_level level, const char *file)
 	if (!remember(fd))
 		log_fd = -1;
 	return error;
-}
-
-bool log_wants(enum log_level level)
-{
-	return level <= log_level && level != LOG_OFF;
 }
 
 static bool still_ours(void)

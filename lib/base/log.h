@@ -21,7 +21,13 @@ enum log_level { LOG_OFF, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
  */
 int log_open(enum log_level level, const char *file);
 
-bool log_wants(enum log_level level);
+/* Set by log_open(). */
+extern enum log_level log_level;
+
+static inline bool log_wants(enum log_level level)
+{
+	return level <= log_level && level != LOG_OFF;
+}
 
 /* Writes "tuplebind[PID] LEVEL: MESSAGE\n" when @level is wanted. Keeps errno. */
 void log_text(enum log_level level, const struct text *message);

@@ -120,6 +120,8 @@ void dest_index_free(struct dest_index *x)
 
 unsigned dest_index_find(const struct dest_index *x, const struct addr *faddr, uint16_t fport)
 {
+	if (x->form_count == 0)
+		return x->count;
 	unsigned __int128 number = addr_number(faddr);
 	bool v4 = addr_is_v4(faddr);
 	unsigned best = x->count;

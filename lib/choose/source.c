@@ -73,6 +73,7 @@ static bool route_read(struct source_route *r, struct route_copy *copy)
 	uint64_t words[6];
 
 	copy->sequence = atomic_load_explicit(&r->sequence, memory_order_acquire);
+#pragma GCC unroll 6
 	for (int i = 0; i < 6; i++)
 		words[i] = atomic_load_explicit(&r->words[i], memory_order_relaxed);
 	atomic_thread_fence(memory_order_acquire);

@@ -53,12 +53,9 @@ bool book_usable(void)
 }
 
 /* Maps a chunk into *place, or finds that another thread has. */
-static void *chunk_at(void *_Atomic *place, size_t size, bool make)
+static void *make_chunk(void *_Atomic *place, size_t size)
 {
-	void *chunk = atomic_load_explicit(place, memory_order_acquire);
-
-	if (chunk != NULL || !make)
-		return chunk;
+	void *chunk = NULL;
 	void *fresh = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (fresh == MAP_FAILED)
 		return NULL;
@@ -69,9 +66,18 @@ static void *chunk_at(void *_Atomic *place, size_t size, bool make)
 	return chunk;
 }
 
-static _Atomic uint64_t *entry_of(int fd, bool make)
+static inline void *chunk_at(void *_Atomic *place, size_t size, bool make)
 {
-	if (fd < 0 || fd >= (int)BOOK_DESCRIPTORS)
+	void *chunk = atomic_load_explicit(place, memory_order_acquire);
+
+	return chunk != NULL || !make ? chunk : make_chunk(place, size);
+}
+
+static inline _Atomic uint64_t *entry_of(int descriptor, bool make)
+{
+	unsigned fd = (unsigned)descriptor;
+
+	if (fd >= BOOK_DESCRIPTORS)
 		return NULL;
 	struct chunk_of_entries *chunk = chunk_at(
 		(void *_Atomic *)&book.entries[fd / CHUNK], sizeof(struct chunk_of_entries), make);
@@ -79,7 +85,7 @@ static _Atomic uint64_t *entry_of(int fd, bool make)
 	return chunk == NULL ? NULL : &chunk->entries[fd % CHUNK];
 }
 
-static struct record *record_at(uint32_t number, bool make)
+static inline struct record *record_at(uint32_t number, bool make)
 {
 	if (number >= BOOK_DESCRIPTORS)
 		return NULL;

@@ -75,10 +75,11 @@ static uint64_t seal_of(const struct hash_key *key, const struct permutation *p)
 bool table_intact(const struct table *t)
 {
 	const volatile uint64_t *now = (const volatile uint64_t *)&t->header->identity;
-	uint64_t was[sizeof t->identity / sizeof(uint64_t)], different = 0;
+	const uint64_t *was = (const uint64_t *)&t->identity;
+	uint64_t different = 0;
 
-	memcpy(was, &t->identity, sizeof was);
-	for (size_t i = 0; i < sizeof was / sizeof *was; i++)
+#pragma GCC unroll 7
+	for (size_t i = 0; i < sizeof t->identity / sizeof *was; i++)
 		different |= was[i] ^ now[i];
 	return different == 0;
 }
