@@ -13,6 +13,7 @@
 #include "interpose/next.h"
 #include "kernel/listeners.h"
 #include "kernel/netns.h"
+#include "table/lanehash.h"
 #include "table/process.h"
 #include "table/reap.h"
 
@@ -28,6 +29,7 @@ struct library {
 	_Atomic int has_claimed;
 	_Atomic uint64_t token; /* process_token() of this process; 0: not looked up yet */
 	struct claim_walk walk;
+	struct lane_hashes lane_hashes;
 	struct source_memory sources;
 	struct listeners listeners;
 	struct aside unshared;	       /* UDP ports whose holders share them with nobody */

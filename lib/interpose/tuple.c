@@ -76,7 +76,7 @@ void tuple_take_off(struct attempt *a)
 {
 	enter_process();
 	atomic_store_explicit(&library.has_claimed, 1, memory_order_relaxed);
-	a->lane_hash = slab_lane_hash(&library.table, &a->lane);
+	a->lane_hash = lane_hash_get(&library.lane_hashes, &library.table, &a->lane);
 	a->takings = reap_takings(&library.table);
 	a->flight = flight_begin(
 		&library.table, atomic_load_explicit(&library.token, memory_order_relaxed));

@@ -10,6 +10,7 @@
  */
 #include "fixture.h"
 #include "kernel/diag.h"
+#include "table/lanehash.h"
 #include "table/process.h"
 #include "table/reap.h"
 
@@ -599,6 +600,56 @@ Test(interrupted, two_threads_stay_together)
 {
 	prepare_to_meet();
 	cr_expect_eq(went_elsewhere(false), 0);
+}
+
+/* Two lanes whose hashes have one place. */
+
+static struct lane_hashes hashes;
+static uint64_t got;
+
+static uint64_t hash_of(const struct tuplebind_lane *l)
+{
+	return lane_hash_get(&hashes, &t, l);
+}
+
+static bool is_remembered(uint64_t hash)
+{
+	for (unsigned i = 0; i < LANE_HASH_PLACES; i++)
+		if (hashes.places[i].hash == hash)
+			return true;
+	return false;
+}
+
+static void get_hash(void)
+{
+	got = hash_of(&lane);
+}
+
+static void others_get_hash(void)
+{
+	if (steps == meet_at)
+		hash_of(&other_lane);
+}
+
+/* At every step, and whichever of the two was there before. */
+Test(interrupted, another_lane_comes_while_a_hash_is_read_or_written)
+{
+	fixture_table(&t, 1);
+	for (unsigned n = 2; other_lane = fixture_lane(n), hash_of(&lane), hash_of(&other_lane),
+		      is_remembered(slab_lane_hash(&t, &lane));
+		n++)
+		;
+	for (int mine_first = 0; mine_first <= 1; mine_first++) {
+		steps = 0;
+		for (meet_at = 1; meet_at <= steps + stride; meet_at += stride) {
+			hash_of(mine_first ? &lane : &other_lane);
+			run(get_hash, others_get_hash);
+			cr_assert_eq(got, slab_lane_hash(&t, &lane), "step %u", meet_at);
+			cr_assert_eq(hash_of(&other_lane), slab_lane_hash(&t, &other_lane),
+				"step %u", meet_at);
+			cr_assert_eq(hash_of(&lane), slab_lane_hash(&t, &lane), "step %u", meet_at);
+		}
+	}
 }
 
 /* Pages that fault. */
