@@ -40,7 +40,7 @@ void source_start(struct source_memory *m, uint64_t turn)
 }
 
 /* For what only this process remembers a quick hash will do: a collision costs a question. */
-static uint64_t hash_addr(const struct source_memory *m, const struct addr *a)
+static inline uint64_t hash_addr(const struct source_memory *m, const struct addr *a)
 {
 	uint64_t words[2];
 
@@ -68,7 +68,7 @@ struct route_copy {
 };
 
 /* False: nothing remembered, or somebody is writing. */
-static bool route_read(struct source_route *r, struct route_copy *copy)
+static inline bool route_read(struct source_route *r, struct route_copy *copy)
 {
 	uint64_t words[6];
 
@@ -257,14 +257,19 @@ static uint64_t begin(struct source_walk *w, uint16_t fport)
 void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
 	enum balance balance, const struct addr *faddr, uint16_t fport)
 {
-	*w = (struct source_walk){
-		.memory = m, .pool = &r->pool, .balance = balance, .faddr = *faddr};
-	w->count = pool_count(&r->pool, faddr);
+	/* Field by field: the place is set with the first step. */
+	w->memory = m;
+	w->pool = &r->pool;
+	w->balance = balance;
+	w->faddr = *faddr;
+	w->count = r->pool.part_count == 0 ? 0 : pool_count(&r->pool, faddr);
+	w->next = 0;
+	w->left = 1;
+	w->passed = 0;
+	w->freebind = false;
 	w->automatic = w->count == 0;
-	if (w->automatic) {
-		w->left = 1;
+	if (w->automatic)
 		return;
-	}
 	w->left = w->count < WALK_MAX ? w->count : WALK_MAX;
 	w->next = w->count == 1 ? 0 : begin(w, fport);
 }
@@ -450,7 +455,7 @@ void source_walk_tell_unreachable(struct source_walk *w, const struct addr *ladd
 	event_end(&e);
 }
 
-void source_walk_worked(struct source_walk *w)
+void source_walk_pool_worked(struct source_walk *w)
 {
 	struct source_memory *m = w->memory;
 	struct pool_place *place = &w->place;
@@ -458,8 +463,6 @@ void source_walk_worked(struct source_walk *w)
 	struct text pool;
 	struct event e;
 
-	if (w->automatic)
-		return;
 	if (place->count > PART_LARGE)
 		atomic_store_explicit(&place->part->failed, 0, memory_order_relaxed);
 	if (!outage_any_told(&m->outages))

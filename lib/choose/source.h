@@ -84,4 +84,11 @@ void source_walk_unreachable(struct source_walk *w);
 void source_walk_tell_unreachable(struct source_walk *w, const struct addr *laddr, int error);
 
 /* Tells that the address of the last step was given to a socket. */
-void source_walk_worked(struct source_walk *w);
+void source_walk_pool_worked(struct source_walk *w);
+
+static inline void source_walk_worked(struct source_walk *w)
+{
+	/* What routing chooses is never set aside. */
+	if (!w->automatic)
+		source_walk_pool_worked(w);
+}
