@@ -155,7 +155,8 @@ struct tuplebind_header {
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
 	uint8_t unused_too[2048];
 	_Atomic uint64_t explicit_ports[1024]; /* ports that explicit binds of ours have been on */
-	_Atomic uint64_t udp_ports[1024];      /* ports that UDP sockets have been seen on */
+	_Atomic uint64_t udp_strangers[1024];  /* ports with UDP sockets that the table knows not */
+	_Atomic uint8_t udp_claims[65536];     /* claims of each port for UDP; 255: not known */
 	struct tuplebind_process processes[TUPLEBIND_PROCESSES];
 	struct tuplebind_flight flights[TUPLEBIND_FLIGHTS];
 };

@@ -37,6 +37,8 @@ struct attempt {
 	bool freebind;	 /* IPV6_FREEBIND is needed to bind it */
 	uint32_t device; /* index of the interface that the program bound it to, else 0 */
 	struct record *record;
+	bool plain;	    /* the program has done nothing to the socket (plain.h) */
+	bool alone;	    /* UDP: SO_REUSEADDR is known to be off */
 	bool prepared;	    /* the socket has the options of late bind */
 	bool address_bound; /* and laddr, or is left without */
 	struct tuplebind_lane lane;

@@ -159,16 +159,16 @@ static int take_over(struct attempt *a)
 		return attempt_call(a);
 	if (!attempt_destination_served(a, &why))
 		return attempt_pass(a, why);
-	bool plain = plain_is(a);
-	if (!plain && !unbound(a, &bound))
+	a->plain = plain_is(a);
+	if (!a->plain && !unbound(a, &bound))
 		return attempt_pass(a, TUPLEBIND_PASSED_BOUND);
-	if (!plain && !netns_has_socket(&library.netns, a->fd))
+	if (!a->plain && !netns_has_socket(&library.netns, a->fd))
 		return attempt_pass(a, TUPLEBIND_PASSED_NAMESPACE);
 	if (a->protocol == IPPROTO_UDP && !datagram_usable())
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	if (bound)
 		return tuple_connect_bound(a);
-	if (!plan_resolve_any(a->rule, a->address_given, &a->faddr) || (!plain && is_special(a)))
+	if (!plan_resolve_any(a->rule, a->address_given, &a->faddr) || (!a->plain && is_special(a)))
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	return walk_connect(a);
 }

@@ -71,11 +71,26 @@ static bool is_heard(const struct attempt *a)
 	return state != DIAG_HELD || cookie == sock_cookie(a->fd);
 }
 
+/* SO_REUSEADDR off, or on: whether other sockets may have the port. */
+static void keep_alone(struct attempt *a)
+{
+	if (!a->alone)
+		sock_reuse_address(a->fd, false);
+	a->alone = true;
+}
+
+static void share(struct attempt *a)
+{
+	sock_reuse_address(a->fd, true);
+	a->alone = false;
+}
+
 /* The socket is connected, or nobody's: its end of the call. */
 static enum tried finish(struct attempt *a, int error, enum tuplebind_counter way)
 {
 	if (error == 0) {
-		sock_reuse_address(a->fd, true);
+		if (a->alone)
+			share(a);
 		sock_drain(a->fd);
 	} else {
 		/* It has a port, and would take other flows' datagrams. */
@@ -110,7 +125,7 @@ static int call_shared(struct attempt *a)
 	/* Nobody can share it: to be told so once more would cost a millisecond again. */
 	if (aside_has(&library.unshared, hash_port(a)) || datagram_taken(a))
 		return EAGAIN;
-	sock_reuse_address(a->fd, true);
+	share(a);
 	int error = tuple_call_with_claim(a);
 	if (error == EAGAIN)
 		aside_put(&library.unshared, hash_port(a), UNSHARED_SECONDS);
@@ -120,16 +135,23 @@ static int call_shared(struct attempt *a)
 	return EAGAIN;
 }
 
+/* Whether no other claim has the port, and no socket that the table does not know was met on it. */
+static bool seems_free(const struct attempt *a)
+{
+	return claim_udp_count(&library.table, a->lport) <= 1 &&
+	       !table_has_port(library.table.header->udp_strangers, a->lport);
+}
+
 /* Takes the port alone, unless it is known to have holders, or shares it. As call_shared(). */
 static int call_late(struct attempt *a)
 {
-	_Atomic uint64_t *seen = library.table.header->udp_ports;
 	int error = EAGAIN;
 
-	if (!table_has_port(seen, a->lport)) {
-		sock_reuse_address(a->fd, false);
+	if (seems_free(a)) {
+		keep_alone(a);
 		error = tuple_call_with_claim(a);
-		table_note_port(seen, a->lport);
+		if (error == EAGAIN && seems_free(a))
+			table_note_port(library.table.header->udp_strangers, a->lport);
 	}
 	return error == EAGAIN ? call_shared(a) : error;
 }
@@ -162,12 +184,12 @@ static enum tried try_late(struct attempt *a)
 /* bind() to the port, alone or else shared; *shared says which. 0 or -errno. */
 static int bind_port(struct attempt *a, bool *shared)
 {
-	sock_reuse_address(a->fd, false);
+	keep_alone(a);
 	int error = tuple_bind(a, a->lport);
 	*shared = error == -EADDRINUSE;
 	if (!*shared || datagram_taken(a))
 		return error;
-	sock_reuse_address(a->fd, true);
+	share(a);
 	return tuple_bind(a, a->lport);
 }
 

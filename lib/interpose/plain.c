@@ -27,7 +27,9 @@ static bool ask(const struct attempt *a)
 {
 	return has_no_port(a) && !sock_ports_narrowed(a->fd) &&
 	       netns_has_socket(&library.netns, a->fd) && sock_device(a->fd) == 0 &&
-	       !sock_is_marked(a->fd) && (a->protocol != IPPROTO_UDP || !sock_reuses_port(a->fd));
+	       !sock_is_marked(a->fd) &&
+	       (a->protocol != IPPROTO_UDP ||
+		       (!sock_reuses_port(a->fd) && !sock_reuses_address(a->fd)));
 }
 
 bool plain_is(const struct attempt *a)
@@ -62,9 +64,19 @@ static bool matters(int level, int option)
 	}
 }
 
+/* UDP sockets share their ports by SO_REUSEADDR (datagram.c); TCP sockets all have it. */
+static bool matters_to(int fd, int level, int option)
+{
+	enum sock_kind kind = KIND_OTHER;
+
+	if (level == SOL_SOCKET && option == SO_REUSEADDR)
+		book_find(fd, &kind);
+	return kind == KIND_UDP4 || kind == KIND_UDP6;
+}
+
 EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
-	if (matters(level, option))
+	if (matters(level, option) || matters_to(fd, level, option))
 		book_note_changed(fd);
 	return next()->setsockopt(fd, level, option, value, length);
 }

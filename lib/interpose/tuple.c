@@ -275,8 +275,11 @@ static bool note_touch(struct attempt *a)
 	book_clear_flags(a->record, RECORD_ADDRESS | RECORD_REUSE);
 	if (a->address_given)
 		book_set_flag(a->record, RECORD_ADDRESS);
-	if (a->protocol == IPPROTO_UDP && sock_reuses_address(a->fd))
-		book_set_flag(a->record, RECORD_REUSE);
+	if (a->protocol == IPPROTO_UDP) {
+		a->alone = a->plain || !sock_reuses_address(a->fd);
+		if (!a->alone)
+			book_set_flag(a->record, RECORD_REUSE);
+	}
 	return true;
 }
 

@@ -4,6 +4,9 @@
 #include "base/random.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
 
 /*
  * Bits of a claim, from the lowest: 9 of position in the slab, 30 of slab index, 24 of
@@ -14,6 +17,8 @@
 #define CHECK_BITS 24
 #define CHECK_MASK ((UINT64_C(1) << CHECK_BITS) - 1)
 #define VALID	   (UINT64_C(1) << 63)
+
+#define SCATTER_DRAWS 4
 
 static_assert(1 << BIT_BITS == TUPLEBIND_SLAB_PORTS, "a claim can name every bit of a slab");
 static_assert(TABLE_SIZE_MAX / sizeof(struct tuplebind_slab) <= UINT64_C(1) << INDEX_BITS,
@@ -62,14 +67,46 @@ static uint16_t offset_of(const struct claim_walk *w, uint64_t lane_hash)
 		lane_hash ^ atomic_load_explicit(&w->secret, memory_order_relaxed));
 }
 
+/*
+ * For UDP it is of use to know whether a port has any claim, in whatever lane. A process that is
+ * killed between a claim and its count leaves a wrong count, which is a wrong hint. (A count that
+ * has come to 255 stays there.)
+ */
+static void count_udp(const struct table *t, uint16_t port, int by)
+{
+	_Atomic uint8_t *count = &t->header->udp_claims[port];
+	uint8_t seen = atomic_load_explicit(count, memory_order_relaxed);
+
+	while (seen != UINT8_MAX && (by > 0 || seen != 0) &&
+		!atomic_compare_exchange_weak_explicit(count, &seen, (uint8_t)(seen + by),
+			memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+unsigned claim_udp_count(const struct table *t, uint16_t port)
+{
+	return atomic_load_explicit(&t->header->udp_claims[port], memory_order_relaxed);
+}
+
+static void count_made(const struct table *t, const struct tuplebind_lane *lane, uint16_t port)
+{
+	if (lane->protocol == IPPROTO_UDP)
+		count_udp(t, port, 1);
+}
+
 void claim_walk_scatter(const struct table *t, struct claim_walk *w, uint64_t lane_hash,
 	const struct portorder *ports, enum stage stage)
 {
-	uint64_t random;
+	uint64_t random[SCATTER_DRAWS];
+	uint16_t port = 0;
 
-	random_bytes(&random, sizeof random);
-	uint16_t place =
-		permutation_position(&t->permutation, portorder_random(ports, stage, random));
+	random_bytes(random, sizeof random);
+	for (unsigned i = 0; i < SCATTER_DRAWS; i++) {
+		port = portorder_random(ports, stage, random[i]);
+		if (claim_udp_count(t, port) == 0)
+			break;
+	}
+	uint16_t place = permutation_position(&t->permutation, port);
 	atomic_store_explicit(steps_of(w, lane_hash), (uint16_t)(place - offset_of(w, lane_hash)),
 		memory_order_relaxed);
 }
@@ -272,6 +309,7 @@ static int walk_lane(struct table *t, const struct tuplebind_lane *lane, uint64_
 					(uint16_t)(number * TUPLEBIND_SLAB_PORTS + claim_bit(*out));
 				go_on(w, steps, seen, (uint16_t)(position + 1 - start), crowded);
 				*port = permutation_port(&t->permutation, position);
+				count_made(t, lane, *port);
 				return 0;
 			}
 			if (got == -ENOSPC)
@@ -361,6 +399,8 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 	int got = claim_in_number(t, lane, slab_key(t, slab_lane_hash(t, lane), number), number,
 		&one, flight, &crowded, out);
 
+	if (got == 0)
+		count_made(t, lane, port);
 	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }
 
@@ -377,18 +417,34 @@ static struct tuplebind_slab *claim_slab(const struct table *t, claim c)
 	return check_of(tag) == (c >> (INDEX_BITS + BIT_BITS) & CHECK_MASK) ? slab : NULL;
 }
 
+/* The port of a claim for UDP, 0 for TCP. */
+static uint16_t udp_port(const struct table *t, const struct tuplebind_slab *slab, claim c)
+{
+	const size_t at = offsetof(struct tuplebind_lane, protocol);
+	uint64_t word =
+		atomic_load_explicit(&slab->lane[at / sizeof(uint64_t)], memory_order_relaxed);
+	uint8_t bytes[sizeof word];
+
+	memcpy(bytes, &word, sizeof word);
+	return bytes[at % sizeof word] == IPPROTO_UDP ? claim_port(t, c) : 0;
+}
+
 bool claim_give_back(struct table *t, claim c)
 {
 	struct tuplebind_slab *slab = claim_slab(t, c);
 
 	if (slab == NULL)
 		return false;
+	/* While it is claimed the slab stays what it is. */
+	uint16_t counted = udp_port(t, slab, c);
 	uint64_t mine = UINT64_C(1) << (claim_bit(c) % 64);
 	/* Release pairs with the acquire of whoever claims the bit or takes the slab over. */
 	bool was_there = atomic_fetch_and_explicit(
 				 &slab->claims[claim_bit(c) / 64], ~mine, memory_order_release) &
 			 mine;
 	table_note_cleared(t);
+	if (was_there && counted != 0)
+		count_udp(t, counted, -1);
 	PROBE(give_back, c);
 	return was_there;
 }
@@ -397,9 +453,14 @@ void claim_restore(struct table *t, claim c)
 {
 	struct tuplebind_slab *slab = claim_slab(t, c);
 
-	if (slab != NULL)
-		atomic_fetch_or_explicit(&slab->claims[claim_bit(c) / 64],
-			UINT64_C(1) << (claim_bit(c) % 64), memory_order_acq_rel);
+	if (slab == NULL)
+		return;
+	uint16_t counted = udp_port(t, slab, c);
+	uint64_t mine = UINT64_C(1) << (claim_bit(c) % 64);
+	uint64_t before = atomic_fetch_or_explicit(
+		&slab->claims[claim_bit(c) / 64], mine, memory_order_acq_rel);
+	if (!(before & mine) && counted != 0)
+		count_udp(t, counted, 1);
 }
 
 bool claim_lane(const struct table *t, claim c, struct tuplebind_lane *lane)

@@ -35,13 +35,17 @@ struct claim_walk {
 void claim_walk_start(struct claim_walk *w);
 
 /*
- * Moves the place in a lane to a random one of the stage's ports, each as likely as any other, so
- * that the next port does not follow from ports before it even for somebody who has seen the whole
- * order of the table go by. (RFC 6056, algorithm 1.) One getrandom(2) and a look through the
- * set of ports: less than a microsecond.
+ * Moves the place in a lane of UDP to a random one of the stage's ports, so that the next port does
+ * not follow from ports before it even for somebody who has seen the whole order of the table go
+ * by. (RFC 6056, algorithm 1.) Each port is as likely as any other, but of four draws the
+ * first is taken that has no UDP claim in any lane: a port that need not be shared costs a third.
+ * One getrandom(2) and a look at the sets of ports: less than a microsecond.
  */
 void claim_walk_scatter(const struct table *t, struct claim_walk *w, uint64_t lane_hash,
 	const struct portorder *ports, enum stage stage);
+
+/* How many claims, of any lane of UDP, have the port, as a hint; 255: not known. One load. */
+unsigned claim_udp_count(const struct table *t, uint16_t port);
 
 /* Lets the next walks look at the lanes themselves, whatever was found full before. */
 void claim_walk_forget(struct claim_walk *w);

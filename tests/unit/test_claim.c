@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,6 +105,48 @@ Test(claim, the_one_given_back_is_the_one_that_is_free)
 		cr_assert_eq(again, numbers[i]);
 		cr_assert_eq(take(ports, STAGE_LATE, 0, &c), -EADDRNOTAVAIL);
 	}
+}
+
+Test(claim, udp_claims_of_a_port_are_counted)
+{
+	struct portorder *ports = fixture_order(&t, "7000", NULL);
+	static claim claims[300];
+
+	cr_assert_eq(take(ports, STAGE_LATE, 0, &claims[0]), 7000);
+	cr_expect_eq(claim_udp_count(&t, 7000), 0, "TCP's do not count");
+	for (unsigned i = 0; i < 3; i++) {
+		lane = fixture_lane(i);
+		lane.protocol = IPPROTO_UDP;
+		cr_assert_eq(take(ports, STAGE_LATE, 0, &claims[i]), 7000);
+		cr_expect_eq(claim_udp_count(&t, 7000), i + 1);
+	}
+	claim_give_back(&t, claims[1]);
+	cr_expect_not(claim_give_back(&t, claims[1]));
+	cr_expect_eq(claim_udp_count(&t, 7000), 2);
+	claim_restore(&t, claims[1]);
+	claim_restore(&t, claims[1]);
+	cr_expect_eq(claim_udp_count(&t, 7000), 3);
+	cr_assert_eq(claim_take_port(&t, &lane, 7001, NULL, &claims[3]), 0);
+	cr_expect_eq(claim_udp_count(&t, 7001), 1);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert(claim_give_back(&t, claims[i]));
+	cr_expect_eq(claim_udp_count(&t, 7000), 0);
+}
+
+Test(claim, too_many_udp_claims_to_count)
+{
+	struct portorder *ports = fixture_order(&t, "7000", NULL);
+	static claim claims[300];
+
+	for (unsigned i = 0; i < 300; i++) {
+		lane = fixture_lane(i);
+		lane.protocol = IPPROTO_UDP;
+		cr_assert_eq(take(ports, STAGE_LATE, 0, &claims[i]), 7000);
+	}
+	cr_expect_eq(claim_udp_count(&t, 7000), UINT8_MAX);
+	for (unsigned i = 0; i < 300; i++)
+		cr_assert(claim_give_back(&t, claims[i]));
+	cr_expect_eq(claim_udp_count(&t, 7000), UINT8_MAX, "never mistaken for none");
 }
 
 Test(claim, given_back_twice_is_told)
@@ -276,8 +319,8 @@ Test(claim, a_stale_handle_gives_nothing_back)
 
 Test(claim, handles_of_nothing)
 {
-	static const uint64_t noise[] = {1, UINT64_MAX, UINT64_C(1) << 63, UINT64_MAX >> 1,
-		UINT64_C(1) << 63 | 960 << 9, UINT64_C(1) << 63 | 959 << 9};
+	const uint64_t noise[] = {1, UINT64_MAX, UINT64_C(1) << 63, UINT64_MAX >> 1,
+		UINT64_C(1) << 63 | t.slab_count << 9, UINT64_C(1) << 63 | (t.slab_count - 1) << 9};
 	struct tuplebind_lane told;
 
 	for (size_t i = 0; i < sizeof noise / sizeof noise[0]; i++) {
