@@ -4,7 +4,7 @@
  * Late bind first; where it cannot be had, explicit bind, odd ports before even ones
  * (the kernel's own connect() takes even ports first, and a port under an explicit bind
  * is lost to it). A stage is a set of ports, held as one mask for each of a
- * lane's 128 slabs. Masks are worked out when a slab is first looked at (8 us each,
+ * lane's 128 slabs. Masks are worked out when a slab is first looked at (2 us each,
  * once per process) because working out all at start would delay every program.
  *
  * Safe to use from any thread and from signal handlers. While portorder_set() changes
