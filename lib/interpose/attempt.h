@@ -65,8 +65,8 @@ enum tried {
 };
 
 /*
- * False: NULL, a member of a structure at NULL, or too short to have a family. The kernel answers
- * EFAULT or EINVAL where we would crash.
+ * False: what the kernel answers with EFAULT or EINVAL, NULL and other pointers to nothing or a
+ * length that no address has. Looking at it we would crash.
  */
 bool attempt_readable(const struct sockaddr *to, socklen_t length);
 

@@ -8,16 +8,16 @@
 #include "interpose/attempt.h"
 #include "interpose/plain.h"
 
+#include "kernel/memory.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 
-#define FIRST_PAGE 4096
-
 bool attempt_readable(const struct sockaddr *to, socklen_t length)
 {
-	return (uintptr_t)to >= FIRST_PAGE && length >= sizeof(sa_family_t);
+	return length >= sizeof(sa_family_t) && length <= sizeof(struct sockaddr_storage) &&
+	       memory_readable(to, length);
 }
 
 int attempt_call(struct attempt *a)
@@ -179,10 +179,8 @@ static bool has_claim(const struct attempt *a)
 	       atomic_load_explicit(&a->record->claim, memory_order_acquire) != CLAIM_NONE;
 }
 
-int attempt_run(struct attempt *a)
+static int run(struct attempt *a)
 {
-	int saved = errno, result;
-
 	if (!attempt_readable(a->to, a->length) || !library_active() || !book_usable())
 		return attempt_call(a);
 	a->record = book_find(a->fd, &a->kind);
@@ -191,11 +189,14 @@ int attempt_run(struct attempt *a)
 	if (!addr_from_sockaddr(a->to, a->length, &a->faddr, &a->fport) || !is_ours(a))
 		return attempt_call(a);
 	if (!has_claim(a))
-		result = take_over(a);
-	else if (a->protocol == IPPROTO_UDP)
-		result = datagram_connect_again(a);
-	else
-		result = connect_again(a);
+		return take_over(a);
+	return a->protocol == IPPROTO_UDP ? datagram_connect_again(a) : connect_again(a);
+}
+
+int attempt_run(struct attempt *a)
+{
+	int saved = errno, result = run(a);
+
 	if (result == 0)
 		errno = saved;
 	return result;

@@ -5,6 +5,8 @@
  */
 #include "interpose/attempt.h"
 
+#include "kernel/memory.h"
+
 #include <string.h>
 
 EXPORT ssize_t sendto(int fd, const void *bytes, size_t length, int flags,
@@ -40,7 +42,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	struct send send = {.message = message, .flags = flags};
 	struct attempt a = {.fd = fd, .send = &send};
 
-	if (!(flags & MSG_FASTOPEN) || message == NULL) {
+	if (!(flags & MSG_FASTOPEN) || !memory_readable(message, sizeof *message)) {
 		ssize_t sent = next()->sendmsg(fd, message, flags);
 
 		if (sent >= 0 && message->msg_controllen != 0)
