@@ -76,11 +76,18 @@ static void make_up_for(int fd, struct record *r)
 	socklen_t length = sizeof name;
 
 	tuple_restore(r, fd);
+	/* What the program has set since its bind() comes back afterwards. */
+	bool asks_no_port = sock_asks_no_port(fd) == 1;
+	uint32_t range = sock_port_range(fd);
 	sock_bind_takes_no_port(fd, false);
 	/* Whole, as the kernel has it: a scope, say, is part of the address. */
 	if (next()->getsockname(fd, (struct sockaddr *)&name, &length) == 0 &&
 		!bind_in_window(fd, (struct sockaddr *)&name, length))
 		next()->bind(fd, (struct sockaddr *)&name, length);
+	if (asks_no_port)
+		sock_bind_takes_no_port(fd, true);
+	if (range != 0)
+		sock_narrow_ports(fd, (uint16_t)range, (uint16_t)(range >> 16));
 }
 
 static bool tcp_served(void)
@@ -130,20 +137,35 @@ static int bind_address(int fd, const struct sockaddr *to, socklen_t length, str
 	return result;
 }
 
+/* A connection that both sides have ended has left its tuple, and nobody has told us. */
+static bool keeps_tuple(int fd, struct record *r)
+{
+	if (atomic_load_explicit(&r->claim, memory_order_acquire) == CLAIM_NONE)
+		return false;
+	if (!sock_is_closed(fd))
+		return true;
+	book_give_back_ended(&library.table, r);
+	tuple_lost(r, fd);
+	return false;
+}
+
 /*
  * Before the program binds a socket that the book knows: what is left of a connect() that failed
- * goes; and a second bind() is to be refused, as it would be had the first not been put off.
+ * goes; and a second bind() is to be refused, as it would be had the first not been put off. False:
+ * it has been connected, and will not connect once more, so there is nothing to be put off to.
  */
-static void make_way(int fd, struct record *r)
+static bool make_way(int fd, struct record *r)
 {
+	bool connected = atomic_load_explicit(&r->claim, memory_order_acquire) != CLAIM_NONE;
+
 	if (is_put_off(fd, r)) {
 		make_up_for(fd, r);
-	} else if (book_has_flag(r, RECORD_TOUCHED) &&
-		   atomic_load_explicit(&r->claim, memory_order_acquire) == CLAIM_NONE) {
+	} else if (book_has_flag(r, RECORD_TOUCHED) && !keeps_tuple(fd, r)) {
 		sock_narrow_ports(fd, 0, 0);
 		sock_bind_takes_no_port(fd, false);
 		book_clear_flags(r, RECORD_TOUCHED | RECORD_PUT_OFF);
 	}
+	return !connected;
 }
 
 EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
@@ -154,14 +176,15 @@ EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 	int saved = errno;
 
 	book_note_changed(fd);
-	if (!tcp_served() || !attempt_readable(to, length) ||
-		!addr_from_sockaddr(to, length, &laddr, &port) || !book_usable())
+	if (!tcp_served() || !book_usable())
 		return next()->bind(fd, to, length);
 	struct record *r = book_find(fd, &kind);
-	if (r != NULL)
-		make_way(fd, r);
-	int result = port == 0 && may_put_off(fd, kind, &r) ? bind_address(fd, to, length, r)
-							    : next()->bind(fd, to, length);
+	/* Whatever the address: AF_UNSPEC, say, is one of bind()'s as well. */
+	bool can_connect = r == NULL || make_way(fd, r);
+	bool put_off = can_connect && attempt_readable(to, length) &&
+		       addr_from_sockaddr(to, length, &laddr, &port) && port == 0 &&
+		       may_put_off(fd, kind, &r);
+	int result = put_off ? bind_address(fd, to, length, r) : next()->bind(fd, to, length);
 	if (result == 0) {
 		/* What getsockname() tells from now is the program's. */
 		if (r != NULL)

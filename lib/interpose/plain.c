@@ -74,11 +74,31 @@ static bool matters_to(int fd, int level, int option)
 	return kind == KIND_UDP4 || kind == KIND_UDP6;
 }
 
+/*
+ * The program has set the range of ports of a socket on which we had set it: from now on it is the
+ * program's, and the next connect() the kernel's, as it would be had we not been there before.
+ */
+static void note_range(int fd)
+{
+	enum sock_kind unused;
+	struct record *r = book_usable() ? book_find(fd, &unused) : NULL;
+
+	if (r == NULL || !book_has_flag(r, RECORD_TOUCHED))
+		return;
+	int saved = errno;
+	sock_bind_takes_no_port(fd, false);
+	errno = saved;
+	book_clear_flags(r, RECORD_TOUCHED);
+}
+
 EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
 	if (matters(level, option) || matters_to(fd, level, option))
 		book_note_changed(fd);
-	return next()->setsockopt(fd, level, option, value, length);
+	int result = next()->setsockopt(fd, level, option, value, length);
+	if (result == 0 && level == IPPROTO_IP && option == IP_LOCAL_PORT_RANGE && library_active())
+		note_range(fd);
+	return result;
 }
 
 static void note_namespace(void)

@@ -125,8 +125,11 @@ void tuple_restore(struct record *r, int fd)
 	/* Explicit bind has left no address, and bind() would not do without a port. */
 	if (!book_has_flag(r, RECORD_ADDRESS) && sock_asks_no_port(fd) == 1)
 		sock_bind_any(fd, sock_kind_family(r->kind));
-	if (sock_kind_protocol(r->kind) == IPPROTO_UDP)
+	/* bind() of a TCP socket is taken over, and sees to that itself. */
+	if (sock_kind_protocol(r->kind) == IPPROTO_UDP) {
 		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
+		sock_bind_takes_no_port(fd, book_has_flag(r, RECORD_NO_PORT));
+	}
 	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND | RECORD_BOUND);
 }
 
@@ -272,13 +275,15 @@ static bool note_touch(struct attempt *a)
 		return a->record != NULL;
 	/* A duplicate of a socket that was not seen made comes with a record that does not know. */
 	a->record->kind = a->kind;
-	book_clear_flags(a->record, RECORD_ADDRESS | RECORD_REUSE);
+	book_clear_flags(a->record, RECORD_ADDRESS | RECORD_REUSE | RECORD_NO_PORT);
 	if (a->address_given)
 		book_set_flag(a->record, RECORD_ADDRESS);
 	if (a->protocol == IPPROTO_UDP) {
 		a->alone = a->plain || !sock_reuses_address(a->fd);
 		if (!a->alone)
 			book_set_flag(a->record, RECORD_REUSE);
+		if (sock_asks_no_port(a->fd) == 1)
+			book_set_flag(a->record, RECORD_NO_PORT);
 	}
 	return true;
 }

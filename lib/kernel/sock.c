@@ -110,9 +110,16 @@ int sock_narrow_ports(int fd, uint16_t first, uint16_t last)
 	return set_int(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, (int)((uint32_t)last << 16 | first));
 }
 
+uint32_t sock_port_range(int fd)
+{
+	int value = 0;
+
+	return get_int(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &value) < 0 ? 0 : (uint32_t)value;
+}
+
 bool sock_ports_narrowed(int fd)
 {
-	return is_set(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE);
+	return sock_port_range(fd) != 0;
 }
 
 int sock_bind(int fd, int family, const struct addr *a, uint16_t port)

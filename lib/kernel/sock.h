@@ -63,6 +63,10 @@ int sock_asks_no_port(int fd);
 /* IP_LOCAL_PORT_RANGE: [first, last], or none when both are 0. -ENOPROTOOPT before Linux 6.3. */
 int sock_narrow_ports(int fd, uint16_t first, uint16_t last);
 
+/* IP_LOCAL_PORT_RANGE as the kernel has it, the last port in the upper half; 0 when it is not set.
+ */
+uint32_t sock_port_range(int fd);
+
 /* True when IP_LOCAL_PORT_RANGE is set to anything. */
 bool sock_ports_narrowed(int fd);
 
