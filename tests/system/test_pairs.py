@@ -39,6 +39,9 @@ CASES = {
         "refuses the port that it would have given before"),
     r"^udp.*broadcast": (
         {("name", "*:chosen", "*:0")}, "a UDP connect() that failed leaves no port: the kernel's would leave one"),
+    r"^udp, refused \| connect to AF_UNSPEC": (
+        {("poll", "c", "4"), ("error", "ECONNREFUSED", "0")},
+        "what has come before a UDP socket has its new tuple is thrown away, an error of the old one with it"),
     r"^forbidden close in a whole life": (
         {("open", "*", "*")}, "the library cannot close its own descriptors, either"),
 }
