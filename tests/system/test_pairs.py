@@ -173,6 +173,12 @@ def test_mode(mode, family, asked):
     expect_alike([PAIRS, family, asked, "--every", str(EVERY)], **MODES[mode])
 
 
+@pytest.mark.parametrize("asked", ["--asked", "--unasked"])
+def test_udp(asked):
+    """IPv4: an IPv6 socket that was bound to an address is for IPv6 only from then on, which shows everywhere."""
+    expect_alike([PAIRS, "v4", asked, "--every", str(EVERY)], protocols="tcp,udp")
+
+
 @pytest.mark.parametrize("family", ["v4", "v6"])
 def test_programs_of_their_own(family):
     """Each row in a program that was started for it: not forked from one that the library has been in."""
