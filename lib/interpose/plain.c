@@ -29,7 +29,8 @@ static bool ask(const struct attempt *a)
 	       netns_has_socket(&library.netns, a->fd) && sock_device(a->fd) == 0 &&
 	       !sock_is_marked(a->fd) &&
 	       (a->protocol != IPPROTO_UDP ||
-		       (!sock_reuses_port(a->fd) && !sock_reuses_address(a->fd)));
+		       (!sock_reuses_port(a->fd) && !sock_reuses_address(a->fd) &&
+			       sock_asks_no_port(a->fd) != 1));
 }
 
 bool plain_is(const struct attempt *a)
@@ -64,12 +65,13 @@ static bool matters(int level, int option)
 	}
 }
 
-/* UDP sockets share their ports by SO_REUSEADDR (datagram.c); TCP sockets all have it. */
+/* UDP sockets get back what they had of these (tuple_restore()). */
 static bool matters_to(int fd, int level, int option)
 {
 	enum sock_kind kind = KIND_OTHER;
 
-	if (level == SOL_SOCKET && option == SO_REUSEADDR)
+	if ((level == SOL_SOCKET && option == SO_REUSEADDR) ||
+		(level == IPPROTO_IP && option == IP_BIND_ADDRESS_NO_PORT))
 		book_find(fd, &kind);
 	return kind == KIND_UDP4 || kind == KIND_UDP6;
 }

@@ -246,8 +246,12 @@ int tuple_prepare_late(struct attempt *a)
 	}
 	if (error == 0)
 		error = sock_narrow_ports(a->fd, a->lport, a->lport);
-	if (error == 0 && !a->address_bound && !a->address_given && !leave_address)
+	if (error == 0 && !a->address_bound && !a->address_given && !leave_address) {
 		error = tuple_bind(a, 0);
+		/* No port was asked for: another one would not help. */
+		if (error == -EADDRINUSE || error == -EACCES)
+			error = -EPERM;
+	}
 	a->address_bound |= error == 0;
 	return error;
 }
@@ -282,7 +286,7 @@ static bool note_touch(struct attempt *a)
 		a->alone = a->plain || !sock_reuses_address(a->fd);
 		if (!a->alone)
 			book_set_flag(a->record, RECORD_REUSE);
-		if (sock_asks_no_port(a->fd) == 1)
+		if (!a->plain && sock_asks_no_port(a->fd) == 1)
 			book_set_flag(a->record, RECORD_NO_PORT);
 	}
 	return true;
