@@ -1,5 +1,6 @@
 #include "kernel/route.h"
 
+#include "kernel/netlink.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
@@ -47,8 +48,8 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
 	if (!NLMSG_OK(head, got))
 		return -EPROTO;
 	if (head->nlmsg_type == NLMSG_ERROR)
-		return ((const struct nlmsgerr *)NLMSG_DATA(head))->error;
-	if (head->nlmsg_type != RTM_NEWROUTE || head->nlmsg_len < NLMSG_LENGTH(sizeof *route))
+		return netlink_error(head);
+	if (head->nlmsg_type != RTM_NEWROUTE || !netlink_holds(head, sizeof *route))
 		return -EPROTO;
 	*answer = (struct answer){.type = route->rtm_type, .bits = route->rtm_dst_len};
 	if (family == AF_INET)

@@ -1,0 +1,46 @@
+/*
+ * Netlink messages: what they hold, and errors that are none. What the readers make of whole
+ * answers, tests/fuzz/kernel.c tries.
+ */
+#include "kernel/netlink.h"
+
+#include <criterion/criterion.h>
+
+static struct {
+	struct nlmsghdr head;
+	int number;
+	char more[16];
+} message;
+
+static struct nlmsghdr *with(unsigned length, int number)
+{
+	message.head.nlmsg_len = length;
+	message.number = number;
+	return &message.head;
+}
+
+Test(netlink, a_message_holds_what_its_length_says)
+{
+	cr_expect(netlink_holds(with(NLMSG_HDRLEN + 20, 0), 20));
+	cr_expect_not(netlink_holds(with(NLMSG_HDRLEN + 19, 0), 20));
+	cr_expect_not(netlink_holds(with(NLMSG_HDRLEN, 0), 1));
+	cr_expect(netlink_holds(with(NLMSG_HDRLEN, 0), 0));
+}
+
+Test(netlink, an_error_is_negative)
+{
+	cr_expect_eq(netlink_error(with(NLMSG_HDRLEN + 20, -ENOENT)), -ENOENT);
+	/* An acknowledgement that nobody asked for is no answer either. */
+	cr_expect_eq(netlink_error(with(NLMSG_HDRLEN + 20, 0)), -EPROTO);
+	cr_expect_eq(netlink_error(with(NLMSG_HDRLEN + 20, 2)), -EPROTO);
+	cr_expect_eq(netlink_error(with(NLMSG_HDRLEN + 20, -5000)), -EPROTO);
+	cr_expect_eq(netlink_error(with(NLMSG_HDRLEN + 3, -ENOENT)), -EPROTO);
+}
+
+Test(netlink, a_list_that_was_broken_off)
+{
+	cr_expect_eq(netlink_end(with(NLMSG_HDRLEN + 4, 0)), 0);
+	cr_expect_eq(netlink_end(with(NLMSG_HDRLEN, -ENOMEM)), 0, "without a number it is the end");
+	cr_expect_eq(netlink_end(with(NLMSG_HDRLEN + 4, -ENOMEM)), -ENOMEM);
+	cr_expect_eq(netlink_end(with(NLMSG_HDRLEN + 4, 1)), -EPROTO);
+}
