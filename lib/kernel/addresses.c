@@ -49,7 +49,7 @@ static const struct rtattr *own_address(const struct nlmsghdr *head)
 	const struct rtattr *found = NULL;
 	unsigned left = (unsigned)IFA_PAYLOAD(head);
 
-	for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left))
+	for (; RTA_OK(attribute, left); attribute = netlink_next_attribute(attribute, &left))
 		if (attribute->rta_type == IFA_LOCAL ||
 			(attribute->rta_type == IFA_ADDRESS && found == NULL))
 			found = attribute;
@@ -85,7 +85,7 @@ static int take_messages(struct listing *l, const char *buffer, unsigned got)
 {
 	const struct nlmsghdr *head = (const struct nlmsghdr *)buffer;
 
-	for (; NLMSG_OK(head, got); head = NLMSG_NEXT(head, got)) {
+	for (; NLMSG_OK(head, got); head = netlink_next(head, &got)) {
 		if (head->nlmsg_type == NLMSG_DONE)
 			return netlink_end(head) ?: 1;
 		if (head->nlmsg_type == NLMSG_ERROR)

@@ -268,8 +268,8 @@ static int dump_family(int fd, int family, const struct dump *d)
 		if (got <= 0)
 			return got < 0 ? (int)got : -EPROTO;
 		unsigned left = (unsigned)got;
-		for (struct nlmsghdr *h = (struct nlmsghdr *)buffer; NLMSG_OK(h, left);
-			h = NLMSG_NEXT(h, left)) {
+		for (const struct nlmsghdr *h = (struct nlmsghdr *)buffer; NLMSG_OK(h, left);
+			h = netlink_next(h, &left)) {
 			if (h->nlmsg_type == NLMSG_DONE)
 				return netlink_end(h);
 			if (h->nlmsg_type == NLMSG_ERROR)

@@ -6,8 +6,10 @@
  */
 #pragma once
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -40,4 +42,28 @@ static inline int netlink_error(const struct nlmsghdr *head)
 static inline int netlink_end(const struct nlmsghdr *head)
 {
 	return netlink_number(head) == 0 ? 0 : netlink_error(head);
+}
+
+/*
+ * What stands behind a message or an attribute that is within *left bytes. (NLMSG_NEXT and RTA_NEXT
+ * take the padding off as well, which the last one may not have: their number of bytes left, when
+ * it is unsigned as all others here, then comes round to four billion.)
+ */
+static inline size_t netlink_step(size_t length, unsigned *left)
+{
+	unsigned step = NLMSG_ALIGN(length) < *left ? (unsigned)NLMSG_ALIGN(length) : *left;
+
+	*left -= step;
+	return step;
+}
+
+static inline const struct nlmsghdr *netlink_next(const struct nlmsghdr *head, unsigned *left)
+{
+	return (const struct nlmsghdr *)((const char *)head + netlink_step(head->nlmsg_len, left));
+}
+
+static inline const struct rtattr *netlink_next_attribute(const struct rtattr *a, unsigned *left)
+{
+	static_assert(NLMSG_ALIGNTO == RTA_ALIGNTO, "messages and attributes are padded alike");
+	return (const struct rtattr *)((const char *)a + netlink_step(a->rta_len, left));
 }

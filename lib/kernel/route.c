@@ -56,7 +56,7 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
 		answer->source = addr_from_number((unsigned __int128)0xffff << 32);
 	const struct rtattr *attribute = RTM_RTA(route);
 	unsigned left = (unsigned)RTM_PAYLOAD(head);
-	for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
+	for (; RTA_OK(attribute, left); attribute = netlink_next_attribute(attribute, &left)) {
 		if (attribute->rta_type == RTA_PREFSRC)
 			put_bytes(&answer->source, attribute, length);
 		else if (attribute->rta_type == RTA_OIF && RTA_PAYLOAD(attribute) == sizeof device)

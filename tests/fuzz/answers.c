@@ -135,7 +135,8 @@ CURLMsg *curl_multi_info_read(CURLM *multi, int *left)
 	if (text == NULL)
 		return &message;
 	char *status = strrchr(text, '\t');
-	server.status = status != NULL ? atol(status + 1) : 200;
+	/* libcurl reads three digits. */
+	server.status = status != NULL ? labs(atol(status + 1) % 1000) : 200;
 	size_t length = status != NULL ? (size_t)(status - text) : strlen(text), half = length / 2;
 	bool taken = (half == 0 || server.write(text, 1, half, server.to) == half) &&
 		     server.write(text + half, 1, length - half, server.to) == length - half;

@@ -44,3 +44,30 @@ Test(netlink, a_list_that_was_broken_off)
 	cr_expect_eq(netlink_end(with(NLMSG_HDRLEN + 4, -ENOMEM)), -ENOMEM);
 	cr_expect_eq(netlink_end(with(NLMSG_HDRLEN + 4, 1)), -EPROTO);
 }
+
+/* Two messages of 17 bytes, the last without its padding. */
+Test(netlink, the_last_message_need_not_be_padded)
+{
+	_Alignas(struct nlmsghdr) char bytes[64] = {0};
+	struct nlmsghdr *first = (struct nlmsghdr *)bytes;
+	struct nlmsghdr *second = (struct nlmsghdr *)(bytes + 20);
+	unsigned left = 20 + 17;
+
+	first->nlmsg_len = second->nlmsg_len = 17;
+	cr_expect(NLMSG_OK(first, left));
+	cr_expect_eq(netlink_next(first, &left), second);
+	cr_expect_eq(left, 17);
+	cr_expect(NLMSG_OK(second, left));
+	netlink_next(second, &left);
+	cr_expect_eq(left, 0);
+}
+
+Test(netlink, nor_need_the_last_attribute)
+{
+	struct rtattr a[2] = {{.rta_len = 5}};
+	unsigned left = 5;
+
+	cr_expect(RTA_OK(&a[0], left));
+	netlink_next_attribute(&a[0], &left);
+	cr_expect_eq(left, 0);
+}
