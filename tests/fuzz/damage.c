@@ -91,8 +91,6 @@ static struct tuplebind_slab *slabs_of(void *memory)
 	return (struct tuplebind_slab *)((char *)memory + sizeof(struct tuplebind_header));
 }
 
-#define SLABS ((DAMAGE_SIZE - sizeof(struct tuplebind_header)) / sizeof(struct tuplebind_slab))
-
 /* One that is in use, mostly. */
 static struct tuplebind_slab *choose_slab(void *memory, struct input *in)
 {
@@ -100,12 +98,12 @@ static struct tuplebind_slab *choose_slab(void *memory, struct input *in)
 	unsigned wanted = input_16(in);
 
 	if (wanted % 4 == 3)
-		return &slabs[wanted / 4 % SLABS];
-	for (unsigned i = 0, used = 0; i < SLABS; i++)
+		return &slabs[wanted / 4 % DAMAGE_SLABS];
+	for (unsigned i = 0, used = 0; i < DAMAGE_SLABS; i++)
 		if (atomic_load_explicit(&slabs[i].tag, memory_order_relaxed) != 0 &&
 			used++ == wanted / 4)
 			return &slabs[i];
-	return &slabs[wanted % SLABS];
+	return &slabs[wanted % DAMAGE_SLABS];
 }
 
 /* Words that code has something to say about. */

@@ -9,15 +9,18 @@
 
 /* The smallest table there is. */
 #define DAMAGE_SIZE TABLE_SIZE_MIN
+#define DAMAGE_SLABS                                                                               \
+	((DAMAGE_SIZE - sizeof(struct tuplebind_header)) / sizeof(struct tuplebind_slab))
 
 /* The namespace that the table is of. */
 extern const struct netns damage_netns;
 
 /*
- * A file that holds the table: DAMAGE_SIZE bytes, DAMAGE_LANES lanes of 127.0.0.1 with claims.
- * Returned is a mapping that is shared with it; *fd is its descriptor.
+ * A file that holds the table: DAMAGE_SIZE bytes, DAMAGE_LANES lanes with DAMAGE_CLAIMS claims
+ * together. Returned is a mapping that is shared with it; *fd is its descriptor.
  */
-#define DAMAGE_LANES 6
+#define DAMAGE_LANES  6
+#define DAMAGE_CLAIMS 51
 void *damage_file(int *fd);
 
 /* Lane number @n; those below DAMAGE_LANES are in the table. */

@@ -212,7 +212,10 @@ static void take_port(struct input *in)
 {
 	unsigned n = input_8(in) % LANES, how = input_8(in);
 	struct tuplebind_lane lane = damage_lane(n);
-	uint16_t port = input_16(in);
+	uint16_t place = input_16(in);
+	/* Those of the first slab are next to each other there. */
+	uint16_t port = how & 1 ? permutation_port(&run.t.permutation, place % TUPLEBIND_SLAB_PORTS)
+				: place;
 	bool held = holds(n, port);
 	claim c = CLAIM_NONE;
 
@@ -344,6 +347,32 @@ static void process(struct input *in)
 	}
 }
 
+static unsigned count_claims(const struct table *t)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < DAMAGE_SLABS; i++)
+		for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
+			count += (unsigned)__builtin_popcountll(
+				atomic_load_explicit(&t->slabs[i].claims[w], memory_order_relaxed));
+	return count;
+}
+
+/* Of a table that was not damaged: what is held is there, and nothing else has come or gone. */
+static void check_sound(void)
+{
+	for (unsigned i = 0; i < run.held_count; i++) {
+		struct tuplebind_lane lane = damage_lane(run.held[i].lane);
+		claim c;
+
+		fuzz_check(claim_take_port(&run.t, &lane, run.held[i].port, NULL, &c) ==
+			   -EADDRNOTAVAIL);
+	}
+	/* Reap takes the claims that were there before. */
+	if (run.work == 0)
+		fuzz_check(count_claims(&run.t) == DAMAGE_CLAIMS + run.held_count);
+}
+
 static void step(struct input *in)
 {
 	static const struct tuplebind_lane any;
@@ -445,6 +474,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		run.t.slab_count = 12;
 	for (unsigned i = 0; i < STEPS && in.left > 0; i++)
 		step(&in);
+	if (!run.damaged)
+		check_sound();
 	table_detach(&run.t);
 	return 0;
 }
