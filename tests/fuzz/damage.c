@@ -187,6 +187,8 @@ static void damage_header(struct tuplebind_header *h, struct input *in)
 		h->stripes[index % TUPLEBIND_STRIPES].counters[word % TUPLEBIND_COUNTERS] = word;
 		break;
 	case 10:
+		h->takings = word;
+		h->udp_claims[index] = (uint8_t)word;
 		h->stripes[index % TUPLEBIND_STRIPES].given_back = word;
 		break;
 	default:

@@ -19,8 +19,9 @@ extern const struct netns damage_netns;
  * A file that holds the table: DAMAGE_SIZE bytes, DAMAGE_LANES lanes with DAMAGE_CLAIMS claims
  * together. Returned is a mapping that is shared with it; *fd is its descriptor.
  */
-#define DAMAGE_LANES  6
-#define DAMAGE_CLAIMS 51
+#define DAMAGE_LANES	  6
+#define DAMAGE_CLAIMS	  51
+#define DAMAGE_CLAIMS_UDP 30 /* of these */
 void *damage_file(int *fd);
 
 /* Lane number @n; those below DAMAGE_LANES are in the table. */

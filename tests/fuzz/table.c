@@ -197,8 +197,8 @@ static void take(struct input *in)
 
 	if (run.held_count == HELD)
 		return;
-	int got = claim_take_announced(
-		&run.t, &lane, &order, stage, &walk, avoid, flight_what(run.flight), &c, &port);
+	int got = claim_take_announced(&run.t, &lane, slab_lane_hash(&run.t, &lane), &order, stage,
+		&walk, avoid, flight_what(run.flight), &c, &port);
 	fuzz_check(got != 0 || (portset_has(&offered[stage], port) && port != avoid), "%u", port);
 	/* Lanes of the sound table have claims of others in the late stage. */
 	if (!run.damaged && got == -EADDRNOTAVAIL && (n >= DAMAGE_LANES || stage != STAGE_LATE))
@@ -358,6 +358,25 @@ static unsigned count_claims(const struct table *t)
 	return count;
 }
 
+/* The claims for UDP, by port, that the table counts. */
+static unsigned count_udp_claims(void)
+{
+	unsigned count = 0;
+
+	for (unsigned port = 0; port <= UINT16_MAX; port++)
+		count += claim_udp_count(&run.t, (uint16_t)port);
+	return count;
+}
+
+static unsigned held_udp(void)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < run.held_count; i++)
+		count += damage_lane(run.held[i].lane).protocol == IPPROTO_UDP;
+	return count;
+}
+
 /* Of a table that was not damaged: what is held is there, and nothing else has come or gone. */
 static void check_sound(void)
 {
@@ -369,8 +388,11 @@ static void check_sound(void)
 			   -EADDRNOTAVAIL);
 	}
 	/* Reap takes the claims that were there before. */
-	if (run.work == 0)
-		fuzz_check(count_claims(&run.t) == DAMAGE_CLAIMS + run.held_count);
+	if (run.work > 0)
+		return;
+	fuzz_check(count_claims(&run.t) == DAMAGE_CLAIMS + run.held_count);
+	fuzz_check(count_udp_claims() == DAMAGE_CLAIMS_UDP + held_udp(), "%u, held %u",
+		count_udp_claims(), held_udp());
 }
 
 static void step(struct input *in)
@@ -412,6 +434,7 @@ static void step(struct input *in)
 		if (run.damaged) {
 			damage_do(run.t.header, in);
 			table_intact(&run.t);
+			claim_udp_count(&run.t, input_16(in));
 			table_counter(&run.t, input_8(in) % TUPLEBIND_COUNTERS);
 		}
 	}
