@@ -1,5 +1,6 @@
 /*
- * A table that is always the same, with some claims in it, and what an input makes of it.
+ * A table that is always the same, with some claims in it, and what an input makes of it. Of the
+ * processes that it names those of even numbers live (kill(2) is replaced), and the fuzzer itself.
  */
 #pragma once
 

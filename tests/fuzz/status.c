@@ -49,16 +49,6 @@ static long kernel(long number, const long a[static 6])
 	}
 }
 
-int __wrap_kill(pid_t pid, int sig);
-
-/* Even ones live. */
-int __wrap_kill(pid_t pid, int sig)
-{
-	fuzz_check(pid > 0 && sig == 0, "%d would be sent to %d", sig, pid);
-	errno = ESRCH;
-	return pid % 2 == 0 ? 0 : -1;
-}
-
 int __wrap_stat64(const char *path, struct stat64 *st);
 
 /* Namespaces, and how many descriptors a process has. */

@@ -129,17 +129,6 @@ static long kernel(long number, const long a[static 6])
 	}
 }
 
-int __wrap_kill(pid_t pid, int sig);
-
-/* Even ones live. */
-int __wrap_kill(pid_t pid, int sig)
-{
-	fuzz_check(pid > 0 && sig == 0, "%d would be sent to %d", sig, pid);
-	fuzz_check(run.calls++ < CALLS_MOST, "a step that does not end");
-	errno = ESRCH;
-	return pid % 2 == 0 || pid == getpid() ? 0 : -1;
-}
-
 int __wrap_stat64(const char *path, struct stat64 *st);
 
 /* The pid namespace is one that damage can name. */
@@ -219,7 +208,8 @@ static void take_port(struct input *in)
 	bool held = holds(n, port);
 	claim c = CLAIM_NONE;
 
-	if (run.held_count == HELD)
+	/* Nobody has port 0. */
+	if (run.held_count == HELD || port == 0)
 		return;
 	int got = claim_take_port(&run.t, &lane, port, flight_what(run.flight), &c);
 	fuzz_check(run.damaged || !held || got == -EADDRNOTAVAIL);
