@@ -98,14 +98,19 @@ int __wrap_scandir64(const char *directory, struct dirent64 ***files,
 /* Runs what prints to stdout; the caller frees the text. */
 static char *printed(void print(void *context), void *context, size_t *length)
 {
-	FILE *before = stdout;
-	char *text = NULL;
+	FILE *out = stdout, *err = stderr;
+	char *text = NULL, *complaints = NULL;
+	size_t unused;
 
 	stdout = open_memstream(&text, length);
-	fuzz_check(stdout != NULL);
+	stderr = open_memstream(&complaints, &unused);
+	fuzz_check(stdout != NULL && stderr != NULL);
 	print(context);
-	fuzz_check(fclose(stdout) == 0);
-	stdout = before;
+	fuzz_check(fclose(stdout) == 0 && fclose(stderr) == 0);
+	stdout = out;
+	stderr = err;
+	fuzz_check(complaints[0] == '\0' || strncmp(complaints, "tuplebind: ", 11) == 0);
+	free(complaints);
 	for (size_t i = 0; i < *length; i++)
 		fuzz_check((text[i] >= ' ' && text[i] <= '~') || text[i] == '\n', "in: %s", text);
 	return text;
