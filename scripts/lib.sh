@@ -55,12 +55,19 @@ package_packages=(build-essential debhelper dpkg-dev fakeroot scdoc)
 build() {
   local directory=$1
   shift
+  build_target "$directory" '' "$@"
+}
+
+# build_target DIRECTORY TARGET [MESON OPTION...] : the same for what one target needs.
+build_target() {
+  local directory=$1 target=$2
+  shift 2
   if [ -d "$directory/meson-private" ]; then
     quietly meson configure "$directory" "$@"
   else
     quietly meson setup "$directory" "$@"
   fi
-  quietly meson compile -C "$directory"
+  quietly meson compile -C "$directory" ${target:+"$target"}
 }
 
 # in_namespace COMMAND... : runs it in a network namespace of its own, as root or, through an

@@ -15,6 +15,10 @@ int fault_set(struct fault *f, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(f->text, sizeof f->text, format, args);
 	va_end(args);
+	/* What a value has in it must neither end the line nor speak to the terminal. */
+	for (char *c = f->text; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	return -EINVAL;
 }
 

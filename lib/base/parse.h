@@ -11,12 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Why an item was not accepted: one line, no newline. */
+/* Why an item was not accepted: one line, no newline, whatever is in the item. */
 struct fault {
 	char text[400];
 };
 
-/* Writes the fault as printf would and returns -EINVAL. */
+/* Writes the fault as printf would, control characters as question marks, and returns -EINVAL. */
 int fault_set(struct fault *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A decimal number within [min, max]; no sign, no blanks. Returns 0 or -EINVAL. */

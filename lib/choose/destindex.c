@@ -126,8 +126,9 @@ unsigned dest_index_find(const struct dest_index *x, const struct addr *faddr, u
 	bool v4 = addr_is_v4(faddr);
 	unsigned best = x->count;
 
-	for (const struct dest_form *f = x->forms; f < x->forms + x->form_count && f->first < best;
-		f++) {
+	for (unsigned i = 0; i < x->form_count && x->forms[i].first < best; i++) {
+		const struct dest_form *f = &x->forms[i];
+
 		/* ::/0 is all of IPv6, not the v4-mapped form of IPv4 as well. */
 		if (f->v4 != v4 || (f->with_port && fport == 0))
 			continue;

@@ -1,5 +1,7 @@
 #include "kernel/addresses.h"
 
+#include "kernel/netlink.h"
+
 #include <bsd/string.h>
 #include <errno.h>
 #include <linux/if_addr.h>
@@ -47,7 +49,7 @@ static const struct rtattr *own_address(const struct nlmsghdr *head)
 	const struct rtattr *found = NULL;
 	unsigned left = (unsigned)IFA_PAYLOAD(head);
 
-	for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left))
+	for (; RTA_OK(attribute, left); attribute = netlink_next_attribute(attribute, &left))
 		if (attribute->rta_type == IFA_LOCAL ||
 			(attribute->rta_type == IFA_ADDRESS && found == NULL))
 			found = attribute;
@@ -58,15 +60,15 @@ static void take_address(struct listing *l, const struct nlmsghdr *head)
 {
 	const struct ifaddrmsg *m = NLMSG_DATA(head);
 	const struct rtattr *attribute;
-	size_t length = m->ifa_family == AF_INET ? 4 : 16;
-	struct addr a =
-		addr_from_number(m->ifa_family == AF_INET ? (unsigned __int128)0xffff << 32 : 0);
 
-	if (head->nlmsg_len < NLMSG_LENGTH(sizeof *m) || m->ifa_index != l->device ||
+	if (!netlink_holds(head, sizeof *m) || m->ifa_index != l->device ||
 		(m->ifa_family != AF_INET && m->ifa_family != AF_INET6) ||
 		(m->ifa_flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) &&
 			!(m->ifa_flags & IFA_F_OPTIMISTIC)))
 		return;
+	size_t length = m->ifa_family == AF_INET ? 4 : 16;
+	struct addr a =
+		addr_from_number(m->ifa_family == AF_INET ? (unsigned __int128)0xffff << 32 : 0);
 	attribute = own_address(head);
 	if (attribute == NULL || RTA_PAYLOAD(attribute) != length)
 		return;
@@ -83,11 +85,11 @@ static int take_messages(struct listing *l, const char *buffer, unsigned got)
 {
 	const struct nlmsghdr *head = (const struct nlmsghdr *)buffer;
 
-	for (; NLMSG_OK(head, got); head = NLMSG_NEXT(head, got)) {
+	for (; NLMSG_OK(head, got); head = netlink_next(head, &got)) {
 		if (head->nlmsg_type == NLMSG_DONE)
-			return 1;
+			return netlink_end(head) ?: 1;
 		if (head->nlmsg_type == NLMSG_ERROR)
-			return ((const struct nlmsgerr *)NLMSG_DATA(head))->error ?: -EPROTO;
+			return netlink_error(head);
 		if (head->nlmsg_type == RTM_NEWADDR)
 			take_address(l, head);
 	}

@@ -1,10 +1,10 @@
 #include "kernel/diag.h"
 
+#include "kernel/netlink.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
@@ -133,9 +133,11 @@ int diag_query_cookie(int fd, const struct tuplebind_lane *lane, uint16_t lport,
 		} else if (!NLMSG_OK(&reply.head, (unsigned)got)) {
 			result = -EPROTO;
 		} else if (reply.head.nlmsg_type == NLMSG_ERROR) {
-			const struct nlmsgerr *error = NLMSG_DATA(&reply.head);
+			int error = netlink_error(&reply.head);
 
-			result = error->error == -ENOENT ? DIAG_ABSENT : error->error;
+			result = error == -ENOENT ? DIAG_ABSENT : error;
+		} else if (!netlink_holds(&reply.head, sizeof(struct inet_diag_msg))) {
+			result = -EPROTO;
 		} else {
 			const struct inet_diag_msg *m = NLMSG_DATA(&reply.head);
 
@@ -266,12 +268,14 @@ static int dump_family(int fd, int family, const struct dump *d)
 		if (got <= 0)
 			return got < 0 ? (int)got : -EPROTO;
 		unsigned left = (unsigned)got;
-		for (struct nlmsghdr *h = (struct nlmsghdr *)buffer; NLMSG_OK(h, left);
-			h = NLMSG_NEXT(h, left)) {
+		for (const struct nlmsghdr *h = (struct nlmsghdr *)buffer; NLMSG_OK(h, left);
+			h = netlink_next(h, &left)) {
 			if (h->nlmsg_type == NLMSG_DONE)
-				return 0;
+				return netlink_end(h);
 			if (h->nlmsg_type == NLMSG_ERROR)
-				return ((struct nlmsgerr *)NLMSG_DATA(h))->error;
+				return netlink_error(h);
+			if (!netlink_holds(h, sizeof(struct inet_diag_msg)))
+				return -EPROTO;
 			dump_message(d, NLMSG_DATA(h));
 		}
 	}

@@ -1,5 +1,6 @@
 #include "kernel/route.h"
 
+#include "kernel/netlink.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
@@ -47,15 +48,15 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
 	if (!NLMSG_OK(head, got))
 		return -EPROTO;
 	if (head->nlmsg_type == NLMSG_ERROR)
-		return ((const struct nlmsgerr *)NLMSG_DATA(head))->error;
-	if (head->nlmsg_type != RTM_NEWROUTE || head->nlmsg_len < NLMSG_LENGTH(sizeof *route))
+		return netlink_error(head);
+	if (head->nlmsg_type != RTM_NEWROUTE || !netlink_holds(head, sizeof *route))
 		return -EPROTO;
 	*answer = (struct answer){.type = route->rtm_type, .bits = route->rtm_dst_len};
 	if (family == AF_INET)
 		answer->source = addr_from_number((unsigned __int128)0xffff << 32);
 	const struct rtattr *attribute = RTM_RTA(route);
 	unsigned left = (unsigned)RTM_PAYLOAD(head);
-	for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
+	for (; RTA_OK(attribute, left); attribute = netlink_next_attribute(attribute, &left)) {
 		if (attribute->rta_type == RTA_PREFSRC)
 			put_bytes(&answer->source, attribute, length);
 		else if (attribute->rta_type == RTA_OIF && RTA_PAYLOAD(attribute) == sizeof device)

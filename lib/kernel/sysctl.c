@@ -49,13 +49,19 @@ static int read_ranges(const char *file, bool blank_joins, struct portset *set)
 	do {
 		byte = next_byte(&r);
 		if (byte >= '0' && byte <= '9') {
-			number = number * 10 + (unsigned long)(byte - '0');
+			/* More digits than any port has must not come round to one. */
+			if (number <= UINT16_MAX)
+				number = number * 10 + (unsigned long)(byte - '0');
 			digits = true;
 			continue;
 		}
-		if (!digits || number > UINT16_MAX)
+		if (!digits)
 			continue;
-		if (!joined && (byte == '-' || (blank_joins && (byte == '\t' || byte == ' ')))) {
+		if (number > UINT16_MAX) {
+			/* No port, and the end of no range. */
+			joined = false;
+		} else if (!joined &&
+			   (byte == '-' || (blank_joins && (byte == '\t' || byte == ' ')))) {
 			first = number;
 			joined = true;
 		} else {
@@ -79,7 +85,7 @@ int sysctl_ports(struct portset *range, struct portset *free_ports)
 	portset_clear(range);
 	portset_clear(&reserved);
 	error = read_ranges(RANGE_FILE, true, range);
-	if (error <= 0)
+	if (error <= 0 || portset_count(range) == 0)
 		portset_add_range(range, 32768, 60999);
 	if (error > 0)
 		error = read_ranges(RESERVED_FILE, false, &reserved);

@@ -62,6 +62,7 @@ BAD = [
     ("log", "loud", "loud", "off, error, warn, info, debug"),
     ("log_file", "/nonexistent/log", "/nonexistent/log", "No such file"),
     ("log_file", "/dev", '"/dev"', "directory"),
+    ("balance", "pack\n\033[31mall is well", "pack??[31mall is well", "rotate, random, hash, pack"),
     ("disable", "yes", "yes", "0, 1"),
     ("strict", "yes", "yes", "0, 1"),
 ]

@@ -67,6 +67,19 @@ def test_only_ports_of_the_part_are_used(one):
         assert {lport % 4 for lport in used} == {number - 1}
 
 
+def test_long_values_stay_whole(one):
+    etcd, host = one
+    addresses = ",".join(f"127.0.{i // 250}.{i % 250 + 1}" for i in range(300))
+    rules = f"127.0.0.2={addresses}@1000-2000;127.0.0.3=skip"
+    running = leasing.start_lease(host, "--ports", "auto/2", "--rules", rules, "--", "sh", "-c",
+                                  "env >&2; echo ready; exec cat")
+    [number] = etcd.parts("web")
+    assert f"TUPLEBIND_RULES=127.0.0.2={addresses}@1000-2000/2:{number};127.0.0.3=skip;\n" in running.errors()
+    assert running.end() == 0
+    odd = ",".join(str(port) for port in range(20001, 21201, 2))
+    refused(host.run(*leasing.words(host, "--ports", f"{odd}/2", "true")), "has no port for part 1 of 2")
+
+
 def test_parts_are_drawn_at_random(one):
     etcd, host = one
     drawn = {part_of(leasing.lease(host, "--ports", "auto/64", "env").out)[2] for _ in range(8)}

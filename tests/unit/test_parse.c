@@ -162,3 +162,11 @@ Test(parse, fault_is_cut_to_its_room)
 	cr_expect_eq(fault_set(&f, "%s", longer), -EINVAL);
 	cr_expect_eq(strlen(f.text), sizeof f.text - 1);
 }
+
+Test(parse, fault_is_one_plain_line)
+{
+	struct fault f;
+
+	fault_set(&f, "\"%s\" is no port", "80\n\033[2J\x7f\xc3\xa9");
+	cr_expect_str_eq(f.text, "\"80??[2J?\xc3\xa9\" is no port");
+}

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ITEM_MAX 2048 /* as long as the plan takes a rule */
-
 static int out_of_memory(struct fault *f)
 {
 	fault_set(f, "out of memory");
@@ -25,19 +23,33 @@ static char *ports_of(char *rule)
 	return at ? at + 1 : NULL;
 }
 
-static int check_rules(const char *rules, struct fault *f)
-{
-	char item[ITEM_MAX], *ports;
+/* Called with each rule; *context is its own. Returns 0, or a negative errno that ends it. */
+typedef int rule_visit(char *rule, void *context, struct fault *f);
 
-	while (parse_next(&rules, ';', item, sizeof item) != 0)
-		if ((ports = ports_of(item)) != NULL && strchr(ports, '/') != NULL)
-			return fault_set(f,
-				"TUPLEBIND_RULES: in \"%.80s\": the part of the ports comes from "
-				"the "
-				"lease; name the ports without one",
-				item);
-	/* What else may be wrong with them plan_make() tells. */
-	return 0;
+/* Visits the rules one after the other, as long as they are. */
+static int each_rule(const char *rules, rule_visit *visit, void *context, struct fault *f)
+{
+	size_t size = strlen(rules) + 1;
+	char *rule = malloc(size);
+	int error = rule == NULL ? out_of_memory(f) : 0;
+
+	while (error == 0 && parse_next(&rules, ';', rule, size) != 0)
+		error = visit(rule, context, f);
+	free(rule);
+	return error;
+}
+
+static int check_rule(char *rule, void *unused, struct fault *f)
+{
+	const char *ports = ports_of(rule);
+
+	/* What else may be wrong with it plan_make() tells. */
+	if (ports == NULL || strchr(ports, '/') == NULL)
+		return 0;
+	return fault_set(f,
+		"TUPLEBIND_RULES: in \"%.80s\": the part of the ports comes from the lease; name "
+		"the ports without one",
+		rule);
 }
 
 int slices_read(struct slices *s, struct fault *f)
@@ -65,7 +77,7 @@ int slices_read(struct slices *s, struct fault *f)
 			"%d",
 			s->ports, parts, parts, PORTS_PARTS_MAX);
 	s->count = (unsigned)count;
-	return check_rules(s->rules, f);
+	return each_rule(s->rules, check_rule, NULL, f);
 }
 
 void slices_free(struct slices *s)
@@ -76,46 +88,65 @@ void slices_free(struct slices *s)
 
 static int list_fits(const char *list, unsigned count, struct fault *f)
 {
-	char text[ITEM_MAX + 16];
 	struct ports unused;
+	int error = 0;
 
-	for (unsigned part = 1; part <= count; part++) {
-		snprintf(text, sizeof text, "%s/%u:%u", list, count, part);
-		if (ports_parse(text, &unused, f) < 0)
-			return fault_set(f,
+	for (unsigned part = 1; part <= count && error == 0; part++) {
+		char *text;
+
+		if (asprintf(&text, "%s/%u:%u", list, count, part) < 0)
+			return out_of_memory(f);
+		error = ports_parse(text, &unused, f);
+		free(text);
+		if (error < 0)
+			fault_set(f,
 				"\"%.80s\" has no port for part %u of %u; name more ports, or "
-				"fewer "
-				"parts",
+				"fewer parts",
 				list, part, count);
 	}
-	return 0;
+	return error;
+}
+
+static int rule_fits(char *rule, void *context, struct fault *f)
+{
+	const unsigned *count = context;
+	const char *ports = ports_of(rule);
+
+	return ports != NULL ? list_fits(ports, *count, f) : 0;
 }
 
 int slices_fit(const struct slices *s, unsigned count, struct fault *f)
 {
-	const char *rules = s->rules;
-	char item[ITEM_MAX], *ports;
 	int error = list_fits(s->ports, count, f);
 
-	while (error == 0 && parse_next(&rules, ';', item, sizeof item) != 0)
-		if ((ports = ports_of(item)) != NULL)
-			error = list_fits(ports, count, f);
-	return error;
+	return error < 0 ? error : each_rule(s->rules, rule_fits, &count, f);
+}
+
+/* Rules as they are written anew. */
+struct writing {
+	FILE *to;
+	const char *part;
+};
+
+static int write_rule(char *rule, void *context, struct fault *f)
+{
+	const struct writing *w = context;
+
+	fprintf(w->to, "%s%s;", rule, ports_of(rule) ? w->part : "");
+	return 0;
 }
 
 /* The rules with the part behind the ports of each that names some; the caller frees. */
-static char *rules_with(const struct slices *s, const char *part)
+static char *rules_with(const struct slices *s, const char *part, struct fault *f)
 {
-	const char *rules = s->rules;
-	char item[ITEM_MAX], *text = NULL;
+	char *text = NULL;
 	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	struct writing w = {open_memstream(&text, &size), part};
 
-	if (out == NULL)
+	if (w.to == NULL)
 		return NULL;
-	while (parse_next(&rules, ';', item, sizeof item) != 0)
-		fprintf(out, "%s%s;", item, ports_of(item) ? part : "");
-	if (fclose(out) != 0) {
+	int error = each_rule(s->rules, write_rule, &w, f);
+	if (fclose(w.to) != 0 || error < 0) {
 		free(text);
 		return NULL;
 	}
@@ -128,7 +159,7 @@ int slices_set(const struct slices *s, unsigned count, unsigned part, struct fau
 	int error = -1;
 
 	snprintf(suffix, sizeof suffix, "/%u:%u", count, part);
-	rules = rules_with(s, suffix);
+	rules = rules_with(s, suffix, f);
 	if (rules != NULL && asprintf(&ports, "%s%s", s->ports, suffix) > 0)
 		error = setenv("TUPLEBIND_PORTS", ports, 1);
 	if (error == 0 && rules[0] != '\0')
