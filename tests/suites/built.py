@@ -42,7 +42,7 @@ def libevent(directory):
     groups = {}
     for test in re.findall(r"^\s+([\w/]+/\w+)", text, re.MULTILINE):
         groups.setdefault(test.split("/")[0], []).append(test)
-    parse = lines_of(r"^(?P<test>[\w/]+): (?:\[forking\] )?(?P<word>OK|SKIPPED|DISABLED|FAILED|\s*FAIL)?",
+    parse = lines_of(r"^(?P<test>[\w/]+): (?:\[forking\] )?(?P<word>OK|SKIPPED|DISABLED)?",
                      {"OK": "passed", "SKIPPED": "skipped", "DISABLED": "skipped", None: "failed"})
     return [s.Unit(name, [program, *tests], parse, lambda tests: [program, *tests], cwd=directory, limit=600,
                    environment={"LD_LIBRARY_PATH": str(directory / ".libs")})

@@ -156,8 +156,8 @@ class Comparison:
                                                      "not run again: too many differ"))
 
     def run(self, units):
-        # Tests mostly wait; a unit is two processes.
-        with concurrent.futures.ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
+        # Tests mostly wait.
+        with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
             list(pool.map(self.compare, units))
         suite, outcome = self.suite, self.outcome
         if outcome.count() < suite.least:

@@ -105,7 +105,7 @@ SYSTEMD = pathlib.Path("/usr/lib/systemd/tests")
 def systemd(_):
     names = """test-socket-util test-fd-util test-close-many test-barrier test-async test-fdset test-socket-netlink test-in-addr-util
         test-varlink test-sd-event test-event test-netlink-manual test-bus-server test-bus-peersockaddr test-bus-chat
-        test-process-util test-fileio test-io-util test-ask-password-api test-socket-bind test-daemon test-exec-util
+        test-fileio test-io-util test-ask-password-api test-socket-bind test-daemon test-exec-util
         test-serialize test-fs-util test-journal-importer test-resolved-stream test-dns-packet test-resolved-etc-hosts
         test-terminal-util test-tmpfiles test-watchdog test-util test-os-util test-sd-device-thread
         test-event-add-time-change""".split()
