@@ -16,7 +16,8 @@ def lines_of(pattern, words):
 # libuv: run-tests NAME runs one; all of them, each a program of its own, make a unit by the first word of their names.
 
 def libuv(directory):
-    listed = re.findall(r"^\s*TEST_ENTRY(?:_CUSTOM)?\s*\((\w+)", (directory / "test/test-list.h").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\s*TEST_ENTRY(?:_CUSTOM)?\s*\((\w+)",
+                        (directory / "test/test-list.h").read_text(), re.MULTILINE)
     program = str(directory / "test/.libs/run-tests")
     script = 'p=$0; for t; do "$p" $t; done'
 
@@ -90,16 +91,17 @@ def perl(directory):
 # Ruby
 
 def ruby(directory):
-    paths = [path for where in ("test/socket", "test/net/http", "test/net/protocol", "test/drb", "test/openssl", "test/open-uri")
-             for path in sorted((directory / where).glob("test_*.rb"))] + [directory / "test/ruby/test_io.rb",
-                                                                         directory / "test/test_open3.rb"]
+    places = ("test/socket", "test/net/http", "test/net/protocol", "test/drb", "test/openssl", "test/open-uri")
+    paths = [path for where in places for path in sorted((directory / where).glob("test_*.rb"))]
+    paths += [directory / "test/ruby/test_io.rb", directory / "test/test_open3.rb"]
 
     def parse(text, code):
         found = {}
         for line in text.splitlines():
             if matched := re.match(r"\[\s*\d+/\d+\] (\S+#\S+)", line):
                 found.setdefault(matched[1], "passed")
-        for kind, test in re.findall(r"^ *\d+\) (Failure|Error|Skipped|Timeout):\n(\S+#\S+?):?(?: |$)", text, re.MULTILINE):
+        bad = r"^ *\d+\) (Failure|Error|Skipped|Timeout):\n(\S+#\S+?):?(?: |$)"
+        for kind, test in re.findall(bad, text, re.MULTILINE):
             found[test] = "skipped" if kind == "Skipped" else "failed"
         return found
 
@@ -116,8 +118,8 @@ def ruby(directory):
 # PHP
 
 def php(directory):
-    parts = ("ext/sockets/tests", "ext/standard/tests/streams", "ext/standard/tests/network", "ext/standard/tests/http",
-             "ext/openssl/tests", "ext/ftp/tests", "sapi/cli/tests", "ext/pcntl/tests", "ext/soap/tests", "ext/curl/tests")
+    parts = """ext/sockets/tests ext/standard/tests/streams ext/standard/tests/network ext/standard/tests/http
+        ext/openssl/tests ext/ftp/tests sapi/cli/tests ext/pcntl/tests ext/soap/tests ext/curl/tests""".split()
     parse = lines_of(r"(?P<word>PASS|FAIL|SKIP|XFAIL|BORK|WARN|LEAK) .*?\[(?P<test>\S+?\.phpt)\]",
                      {"PASS": "passed", "FAIL": "failed", "BORK": "failed", "WARN": "failed", "LEAK": "failed",
                       "SKIP": "skipped", "XFAIL": "skipped"})
@@ -148,6 +150,7 @@ def node(directory):
     names = sorted(path.name for path in place.glob("test-*.js") if re.match(
         r"test-(net|http|https|http2|dgram|tls|tcp|child-process|cluster|pipe|stream-pipeline|socket)-", path.name))
     script = 'for t; do timeout 60 node $(sed -n "s://  *Flags\\: ::p" $t) $t >/dev/null 2>&1; echo "$t: $?"; done'
+
     def parse(text, code):
         return {test: "passed" if word == "0" else "failed"
                 for test, word in re.findall(r"^(\S+): (\d+)$", text, re.MULTILINE)}
@@ -164,26 +167,31 @@ def node(directory):
 AUTOTOOLS = ["autoconf", "automake", "libtool", "make", "dpkg-dev"]
 
 SUITES = [
-    s.Suite("libuv", "libuv 1.44: all", libuv, 1, 1, AUTOTOOLS,
+    s.Suite("libuv", "libuv 1.44: all", libuv, 390, 130, AUTOTOOLS,
             s.Source("libuv1", "./autogen.sh; ./configure; make -j2; make -j2 check TESTS="), long=True),
     s.Suite("libevent", "libevent 2.1: all of regress", libevent, 1, 1, [*AUTOTOOLS, "libssl-dev", "python3"],
             s.Source("libevent", "./autogen.sh; ./configure --disable-samples; make -j2; make -j2 check TESTS= || :; "
                      "test/regress --list-tests >tests.txt || :"), long=True),
-    s.Suite("apr", "Apache's runtime 1.7: all; a test is a file of them", apr, 1, 1, [*AUTOTOOLS, "python3", "uuid-dev"],
-            s.Source("apr", "./buildconf; ./configure; make -j2; make -j2 -C test; cd test; ./testall -l >tests.txt"), long=True),
-    s.Suite("libmicrohttpd", "libmicrohttpd 0.9.75 with libcurl as its client", programs("src/testcurl/.libs", "test_*"), 1, 1,
+    s.Suite("apr", "Apache's runtime 1.7: all; a test is a file of them", apr, 42, 3,
+            [*AUTOTOOLS, "python3", "uuid-dev"],
+            s.Source("apr", "./buildconf; ./configure; make -j2; make -j2 -C test; cd test; ./testall -l >tests.txt"),
+            long=True),
+    s.Suite("libmicrohttpd", "libmicrohttpd 0.9.75 with libcurl as its client",
+            programs("src/testcurl/.libs", "test_*"), 66, 6000,
             [*AUTOTOOLS, "libgnutls28-dev", "libcurl4-openssl-dev"],
-            s.Source("libmicrohttpd", "./configure --disable-doc; make -j2; make -j2 -C src/testcurl check TESTS="), long=True),
+            s.Source("libmicrohttpd", "./configure --disable-doc; make -j2; make -j2 -C src/testcurl check TESTS="),
+            long=True),
     s.Suite("libzmq", "libzmq 4.3: all of tests/", programs("tests/.libs", "test_*"), 1, 1,
             [*AUTOTOOLS, "g++", "libsodium-dev"],
             s.Source("zeromq3", "./autogen.sh; ./configure --without-docs; make -j2; make -j2 check TESTS="), long=True),
-    s.Suite("perl", "Perl 5.36: IO, IO::Socket::IP, HTTP::Tiny, Socket, libnet, Net::Ping", perl, 1, 1, ["dpkg-dev", "perl"],
-            s.Source("perl"), long=True),
+    s.Suite("perl", "Perl 5.36: IO, IO::Socket::IP, HTTP::Tiny, Socket, libnet, Net::Ping", perl, 1200, 1000,
+            ["dpkg-dev", "perl"], s.Source("perl"), long=True),
     s.Suite("ruby", "Ruby 3.1: socket, net/http, drb, openssl, IO", ruby, 1, 1, ["dpkg-dev", "ruby", "ruby-webrick"],
             s.Source("ruby3.1"), long=True),
     s.Suite("php", "PHP 8.2: sockets, streams, http, openssl, cli server, pcntl", php, 1, 1,
             ["dpkg-dev", "php-cli", "php-curl", "php-soap"], s.Source("php8.2"), long=True),
-    s.Suite("tcl", "Tcl 8.6: sockets, http, channels", tcl, 1, 1, ["dpkg-dev", "tcl8.6"], s.Source("tcl8.6"), long=True),
+    s.Suite("tcl", "Tcl 8.6: sockets, http, channels", tcl, 1450, 130,
+            ["dpkg-dev", "tcl8.6"], s.Source("tcl8.6"), long=True),
     s.Suite("node", "Node 18: net, http, https, http2, tls, dgram, child_process, cluster", node, 1, 1,
             ["dpkg-dev"], s.Source("nodejs"), long=True),
 ]

@@ -1,4 +1,6 @@
-"""unittests.py [--trial] [--without ID]... RESULTS NAME...: runs tests of Python's unittest, or of Twisted's trial, by their dotted names.
+"""unittests.py [--trial] [--without ID]... RESULTS NAME...: runs tests by their dotted names.
+
+They are of Python's unittest, or of Twisted's trial.
 
 Appends to the file RESULTS a line for each test as it starts ("begun ID") and as it ends ("passed", "failed" or
 "skipped"), so that what a crash or a time limit cuts short is told as well. Runs under any Python,
@@ -14,7 +16,7 @@ HANGS = 100  # seconds: a test that takes longer ends the run
 
 
 class Lines:
-    """A mixin for results: notes how each test ended. The file is opened anew each time, since tests close descriptors."""
+    """For results: notes how each test ended. The file is opened anew each time, since tests close descriptors."""
 
     def note(self, word, test):
         name = test if isinstance(test, str) else test.id()
