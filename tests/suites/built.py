@@ -59,7 +59,7 @@ def apr(directory):
     return [s.Unit(name, [program, "-v", name], parse, cwd=directory / "test") for name in names]
 
 
-# libmicrohttpd and zeromq: a program is a test.
+# libmicrohttpd: a program is a test.
 
 def programs(where, pattern):
     def units(directory):
@@ -92,7 +92,8 @@ def perl(directory):
 
 def ruby(directory):
     places = ("test/socket", "test/net/http", "test/net/protocol", "test/drb", "test/openssl", "test/open-uri")
-    paths = [path for where in places for path in sorted((directory / where).glob("test_*.rb"))]
+    paths = [path for where in places for path in sorted((directory / where).glob("test_*.rb"))
+             if path.name != "test_engine.rb"]  # OpenSSL 3 has none
     paths += [directory / "test/ruby/test_io.rb", directory / "test/test_open3.rb"]
 
     def parse(text, code):
@@ -143,33 +144,12 @@ def tcl(directory):
     return [unit(name) for name in "socket http http11 httpold httpPipeline chan chanio io ioCmd event exec".split()]
 
 
-# Node: a program is a test.
-
-def node(directory):
-    place = directory / "test/parallel"
-    names = sorted(path.name for path in place.glob("test-*.js") if re.match(
-        r"test-(net|http|https|http2|dgram|tls|tcp|child-process|cluster|pipe|stream-pipeline|socket)-", path.name))
-    script = 'for t; do timeout 60 node $(sed -n "s://  *Flags\\: ::p" $t) $t >/dev/null 2>&1; echo "$t: $?"; done'
-
-    def parse(text, code):
-        return {test: "passed" if word == "0" else "failed"
-                for test, word in re.findall(r"^(\S+): (\d+)$", text, re.MULTILINE)}
-
-    def argv(tests):
-        return ["sh", "-c", script, "sh", *tests]
-    groups = {}
-    for name in names:
-        groups.setdefault(name.split("-")[1], []).append(name)
-    return [s.Unit(f"{group} {i // 60}", argv(tests[i:i + 60]), parse, argv, cwd=place, limit=900)
-            for group, tests in groups.items() for i in range(0, len(tests), 60)]
-
-
 AUTOTOOLS = ["autoconf", "automake", "libtool", "make", "dpkg-dev"]
 
 SUITES = [
     s.Suite("libuv", "libuv 1.44: all", libuv, 390, 130, AUTOTOOLS,
             s.Source("libuv1", "./autogen.sh; ./configure; make -j2; make -j2 check TESTS="), long=True),
-    s.Suite("libevent", "libevent 2.1: all of regress", libevent, 1, 1, [*AUTOTOOLS, "libssl-dev", "python3"],
+    s.Suite("libevent", "libevent 2.1: all of regress", libevent, 335, 70, [*AUTOTOOLS, "libssl-dev", "python3"],
             s.Source("libevent", "./autogen.sh; ./configure --disable-samples; make -j2; make -j2 check TESTS= || :; "
                      "test/regress --list-tests >tests.txt || :"), long=True),
     s.Suite("apr", "Apache's runtime 1.7: all; a test is a file of them", apr, 42, 3,
@@ -181,17 +161,12 @@ SUITES = [
             [*AUTOTOOLS, "libgnutls28-dev", "libcurl4-openssl-dev"],
             s.Source("libmicrohttpd", "./configure --disable-doc; make -j2; make -j2 -C src/testcurl check TESTS="),
             long=True),
-    s.Suite("libzmq", "libzmq 4.3: all of tests/", programs("tests/.libs", "test_*"), 1, 1,
-            [*AUTOTOOLS, "g++", "libsodium-dev"],
-            s.Source("zeromq3", "./autogen.sh; ./configure --without-docs; make -j2; make -j2 check TESTS="), long=True),
     s.Suite("perl", "Perl 5.36: IO, IO::Socket::IP, HTTP::Tiny, Socket, libnet, Net::Ping", perl, 1200, 1000,
             ["dpkg-dev", "perl"], s.Source("perl"), long=True),
-    s.Suite("ruby", "Ruby 3.1: socket, net/http, drb, openssl, IO", ruby, 1, 1, ["dpkg-dev", "ruby", "ruby-webrick"],
+    s.Suite("ruby", "Ruby 3.1: socket, net/http, drb, openssl, IO", ruby, 1200, 2000, ["dpkg-dev", "ruby", "ruby-webrick"],
             s.Source("ruby3.1"), long=True),
-    s.Suite("php", "PHP 8.2: sockets, streams, http, openssl, cli server, pcntl", php, 1, 1,
+    s.Suite("php", "PHP 8.2: sockets, streams, http, openssl, cli server, pcntl", php, 1150, 300,
             ["dpkg-dev", "php-cli", "php-curl", "php-soap"], s.Source("php8.2"), long=True),
     s.Suite("tcl", "Tcl 8.6: sockets, http, channels", tcl, 1450, 130,
             ["dpkg-dev", "tcl8.6"], s.Source("tcl8.6"), long=True),
-    s.Suite("node", "Node 18: net, http, https, http2, tls, dgram, child_process, cluster", node, 1, 1,
-            ["dpkg-dev"], s.Source("nodejs"), long=True),
 ]

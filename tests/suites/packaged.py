@@ -124,9 +124,9 @@ def systemd(_):
 TWISTED_PACKAGES = ["python3-openssl", "python3-service-identity", "python3-twisted"]
 
 SUITES = [
-    s.Suite("python", "CPython 3.11: sockets, selectors, ssl, subprocess, HTTP, mail", python, 2400, 400,
+    s.Suite("python", "CPython 3.11: sockets, selectors, ssl, subprocess, HTTP, mail", python, 2500, 400,
             ["libpython3.11-testsuite"]),
-    s.Suite("python asyncio", "CPython 3.11: asyncio", python_asyncio, 1800, 300, ["libpython3.11-testsuite"]),
+    s.Suite("python asyncio", "CPython 3.11: asyncio", python_asyncio, 2100, 150, ["libpython3.11-testsuite"]),
     s.Suite("glib", "GLib 2.74: GIO's sockets, D-Bus, subprocesses", installed("glib", GLIB), 600, 25,
             ["dbus", "libglib2.0-tests"]),
     s.Suite("glib-networking", "TLS for GIO", installed("glib-networking"), 90, 25, ["glib-networking-tests"]),
