@@ -133,7 +133,7 @@ SUITES = [
     s.Suite("libsoup", "libsoup 3: HTTP client and server",
             installed("libsoup-3.0", without=("http2-body-stream-test",)),  # which takes a minute
             460, 250, ["libsoup-3.0-tests"]),
-    s.Suite("twisted", "Twisted 22: TCP, UDP, TLS, endpoints, names", twisted(TWISTED), 1500, 200, TWISTED_PACKAGES),
+    s.Suite("twisted", "Twisted 22: TCP, UDP, TLS, endpoints, names", twisted(TWISTED), 2100, 200, TWISTED_PACKAGES),
     s.Suite("systemd", "systemd 252: tests of descriptors, sockets, sd-event", systemd, 22, 0, ["systemd-tests"]),
 
     s.Suite("python, the rest", "CPython 3.11: multiprocessing, threads, signals, io ...", python_rest, 2000, 1,
