@@ -138,7 +138,7 @@ SUITES = [
 
     s.Suite("python, the rest", "CPython 3.11: multiprocessing, threads, signals, io ...", python_rest, 2000, 1,
             ["libpython3.11-testsuite"], long=True),
-    s.Suite("pypy", "PyPy 3.9: the tests of python", pypy, 1500, 200, ["pypy3", "pypy3-lib-testsuite"], long=True),
+    s.Suite("pypy", "PyPy 3.9: the tests of python", pypy, 1300, 400, ["pypy3", "pypy3-lib-testsuite"], long=True),
     s.Suite("libsoup 2", "libsoup 2.4", installed("libsoup-2.4"), 500, 250, ["libsoup2.4-tests"], long=True),
     s.Suite("twisted, the rest", "Twisted 22: processes, ssh, web, mail", twisted(TWISTED_LONG), 3000, 50,
             TWISTED_PACKAGES, long=True),
