@@ -332,7 +332,8 @@ class Host:
         for running in self.programs:
             running.close()
         deadline = time.monotonic() + LIMIT
-        while (left := self.inhabitants()) and time.monotonic() < deadline:
+        # Without its anchor the namespace's number may be another one's by now.
+        while self.anchor.process.poll() is None and (left := self.inhabitants()) and time.monotonic() < deadline:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
