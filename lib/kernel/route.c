@@ -176,7 +176,7 @@ int route_check(const struct addr *laddr, const struct addr *faddr)
 
 bool route_is_local(const struct addr *a, unsigned *bits)
 {
-	struct answer answer;
+	struct answer answer = {.bits = 0};
 
 	/* The route itself, whose prefix may be longer or shorter, not the one to this address
 	 * alone. */
