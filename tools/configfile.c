@@ -393,8 +393,7 @@ static void reading_free(struct reading *r)
 
 	HASH_ITER(hh, r->known, section, next)
 	{
-		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what was freed is in no list any more
-		 */
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): each is freed once */
 		HASH_DEL(r->known, section);
 		free(section->title);
 		free(section);

@@ -439,8 +439,7 @@ int explanation_make(struct explanation *e, const struct config *c, struct fault
 	int error = c->disabled ? 0 : explain(&l, c, f);
 	HASH_ITER(hh, l.lanes, lane, next)
 	{
-		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what was freed is in no list any more
-		 */
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): each is freed once */
 		HASH_DEL(l.lanes, lane);
 		free(lane);
 	}

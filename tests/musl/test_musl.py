@@ -6,7 +6,6 @@ Run with TUPLEBIND_BUILD=build-musl. What the table has is compared with what th
 import re
 import subprocess
 
-import harness
 import pytest
 import storms
 from harness import LIBRARY, program
