@@ -144,7 +144,7 @@ static bool is_no_answer(int error)
 
 int route_source(const struct addr *faddr, struct addr *laddr)
 {
-	struct answer answer;
+	struct answer answer = {.bits = 0};
 	int error = -EAFNOSUPPORT;
 
 	/* A link-local destination is on the link of its scope, which only a socket tells shortly.
