@@ -90,7 +90,7 @@ void doctor_tell(struct doctor *d, enum level level, const char *name, const cha
 bool doctor_number(const char *path, uint64_t *value)
 {
 	FILE *file = fopen(path, "re");
-	unsigned long long number;
+	unsigned long long number = 0;
 
 	if (file == NULL)
 		return false;

@@ -266,7 +266,7 @@ static void look_at_files(struct doctor *d)
 		snprintf(command, sizeof command, "ulimit -n %" PRIu64,
 			hard < FILES_PLENTY ? hard : FILES_PLENTY);
 	else
-		snprintf(command, sizeof command, "prlimit --pid $$ --nofile=%u", FILES_PLENTY);
+		snprintf(command, sizeof command, "prlimit --pid $$ --nofile=%d", FILES_PLENTY);
 	doctor_tell(d, level, "nofile", figure,
 		level == LEVEL_OK ? NULL
 				  : "a program that does not raise it itself has no more "

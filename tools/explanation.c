@@ -286,7 +286,7 @@ static int walk(struct look *l, const struct config *c)
 {
 	static struct source_memory memory;
 	struct explanation *e = l->e;
-	struct explained_address beyond;
+	struct explained_address beyond = {.error = 0};
 	struct source_walk walk;
 	struct tally t = {.misses = 0};
 	struct addr laddr;
@@ -344,20 +344,22 @@ static int find_table(struct look *l, const struct config *c, bool *told, struct
 	return table_attach(&l->table, TABLE_PRIVATE, TABLE_SIZE_MIN, &l->netns, f);
 }
 
+static unsigned count_stage(const struct rule *r, enum stage stage)
+{
+	return atomic_load_explicit(&r->ports->order.counts[stage], memory_order_relaxed);
+}
+
 /* The ports of the rule, as the library sets them once it has met this kernel. */
 static void set_ports(struct look *l)
 {
-	const struct portorder *order;
-
 	l->e->late_offered = probe_late_bind();
 	if (!l->e->late_offered)
-		l->plan.late = 0;
+		atomic_store_explicit(&l->plan.late, 0, memory_order_relaxed);
 	l->plan.permutation = &l->table.permutation;
 	plan_set_ports(&l->plan);
-	order = &l->rule->ports->order;
-	l->e->late_ports = order->counts[STAGE_LATE];
-	l->e->ports =
-		order->counts[STAGE_LATE] + order->counts[STAGE_ODD] + order->counts[STAGE_EVEN];
+	l->e->late_ports = count_stage(l->rule, STAGE_LATE);
+	l->e->ports = l->e->late_ports + count_stage(l->rule, STAGE_ODD) +
+		      count_stage(l->rule, STAGE_EVEN);
 }
 
 static unsigned count_skips(const char *list)
@@ -437,6 +439,7 @@ int explanation_make(struct explanation *e, const struct config *c, struct fault
 	int error = c->disabled ? 0 : explain(&l, c, f);
 	HASH_ITER(hh, l.lanes, lane, next)
 	{
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): each is freed once */
 		HASH_DEL(l.lanes, lane);
 		free(lane);
 	}

@@ -37,7 +37,7 @@ static bool wait_for(int fd, short events, int64_t deadline)
  */
 static int read_head(char *text, size_t size, size_t *read_bytes)
 {
-	int64_t deadline = milliseconds() + HTTP_SECONDS * 1000;
+	int64_t deadline = milliseconds() + INT64_C(1000) * HTTP_SECONDS;
 	size_t length = 0;
 
 	while (length < size - 1 && wait_for(STDIN_FILENO, POLLIN, deadline)) {
@@ -98,7 +98,7 @@ int http_read(struct http_request *r)
 
 static int write_all(const char *bytes, size_t length)
 {
-	int64_t deadline = milliseconds() + HTTP_SECONDS * 1000;
+	int64_t deadline = milliseconds() + INT64_C(1000) * HTTP_SECONDS;
 
 	for (size_t at = 0; at < length;) {
 		if (!wait_for(STDOUT_FILENO, POLLOUT, deadline))
@@ -115,7 +115,7 @@ static int write_all(const char *bytes, size_t length)
 /* Reads what is left of a request: closing with something unread would take the answer back. */
 static void linger(void)
 {
-	int64_t deadline = milliseconds() + HTTP_SECONDS * 1000;
+	int64_t deadline = milliseconds() + INT64_C(1000) * HTTP_SECONDS;
 	char rest[4096];
 
 	if (shutdown(STDOUT_FILENO, SHUT_WR) < 0)

@@ -52,7 +52,7 @@ static int read_text(struct reading *r, const char *path)
 		while (length <= INIFILE_MAX &&
 			(got = read(fd, r->text + length, INIFILE_MAX + 1 - length)) > 0)
 			length += (size_t)got;
-	int error = fd < 0 || r->text == NULL || got < 0 ? -errno : 0;
+	int error = r->text == NULL ? -ENOMEM : fd < 0 || got < 0 ? -errno : 0;
 	if (fd >= 0)
 		close(fd);
 	if (error < 0) {
@@ -204,7 +204,7 @@ static char *next_line(char *out, int room, void *stream)
 		return NULL;
 	length = length_of_text(r, length);
 	memcpy(out, r->begin, length);
-	strcpy(out + length, "\n");
+	memcpy(out + length, "\n", 2);
 	return out;
 }
 

@@ -38,8 +38,12 @@ int lease_take_parts(struct settings *s)
 	if (slash == NULL || strchr(slash, ':') != NULL)
 		return unsetenv("TUPLEBIND_LEASE_PARTS");
 	char *list = strndup(ports->value, (size_t)(slash - ports->value));
-	if (list == NULL || setenv("TUPLEBIND_LEASE_PARTS", slash + 1, 1) < 0)
-		return command_fail("run: %s", strerror(errno));
+	if (list == NULL || setenv("TUPLEBIND_LEASE_PARTS", slash + 1, 1) < 0) {
+		int error = command_fail("run: %s", strerror(errno));
+
+		free(list);
+		return error;
+	}
 	ports->value = list;
 	ports->origin = SETTING_OPTION;
 	return 0;

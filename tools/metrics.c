@@ -196,8 +196,8 @@ static int read_options(int argc, char **argv, struct request *r)
 int metrics_main(int argc, char **argv)
 {
 	struct request request = {.limits = {.lanes = 20, .addresses = 50, .destinations = 20}};
-	char *text;
-	size_t length;
+	char *text = NULL;
+	size_t length = 0;
 
 	int code = read_options(argc, argv, &request);
 	if (code != 0 || request.helped)

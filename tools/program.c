@@ -30,7 +30,8 @@ typedef ElfW(Shdr) elf_section;
 typedef ElfW(Dyn) elf_dynamic;
 typedef ElfW(Nhdr) elf_note;
 
-/* The command's own header: the library is built with it. */
+/* The command's own header: the library is built with it. The name is the linker's. */
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 extern const elf_head __ehdr_start __attribute__((visibility("hidden")));
 
 struct elf {
@@ -354,6 +355,7 @@ static bool examine_file(struct program *p)
 	e.fd = open(p->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (e.fd < 0) {
 		examine_rights(p, &st);
+		/* cppcheck-suppress memleak ; there is no descriptor */
 		return false;
 	}
 	if (read_all(e.fd, 0, &e.head, sizeof e.head) &&

@@ -181,8 +181,8 @@ static int reset_file(const char *file, const char *name, bool force)
 	char path[PATH_ROOM];
 	struct table table = {.header = NULL};
 	struct fault unused;
-	struct stat st;
-	const char *why;
+	struct stat st = {.st_ino = 0};
+	const char *why = NULL;
 
 	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
 	int fd = open_own(path, &st, &why);

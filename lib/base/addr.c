@@ -139,7 +139,9 @@ static int put_hex(char *out, unsigned value)
 
 static unsigned group(const struct addr *a, int i)
 {
-	return (unsigned)a->bytes[2 * i] << 8 | a->bytes[2 * i + 1];
+	const uint8_t *two = a->bytes + 2L * i;
+
+	return (unsigned)two[0] << 8 | two[1];
 }
 
 /* RFC 5952: the longest run of two or more zero groups is written as "::". */

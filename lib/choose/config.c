@@ -82,7 +82,7 @@ static int read_protocols(struct config *c, const char *value, struct fault *f)
 static int read_balance(struct config *c, const char *value, struct fault *f)
 {
 	static const char *const words[] = {"rotate", "random", "hash", "pack", NULL};
-	int word = c->balance;
+	int word = (int)c->balance;
 	int error = read_word(value, words, "rotate, random, hash, pack", &word, f);
 
 	c->balance = (enum balance)word;
@@ -92,7 +92,7 @@ static int read_balance(struct config *c, const char *value, struct fault *f)
 static int read_full(struct config *c, const char *value, struct fault *f)
 {
 	static const char *const words[] = {"fail", "kernel", NULL};
-	int word = c->when_full;
+	int word = (int)c->when_full;
 	int error = read_word(value, words, "fail, kernel", &word, f);
 
 	c->when_full = (enum when_full)word;
@@ -102,7 +102,7 @@ static int read_full(struct config *c, const char *value, struct fault *f)
 static int read_backend(struct config *c, const char *value, struct fault *f)
 {
 	static const char *const words[] = {"auto", "late", "explicit", NULL};
-	int word = c->backend;
+	int word = (int)c->backend;
 	int error = read_word(value, words, "auto, late, explicit", &word, f);
 
 	c->backend = (enum backend)word;
@@ -133,7 +133,7 @@ static int read_table_size(struct config *c, const char *value, struct fault *f)
 static int read_log(struct config *c, const char *value, struct fault *f)
 {
 	static const char *const words[] = {"off", "error", "warn", "info", "debug", NULL};
-	int word = c->log_level;
+	int word = (int)c->log_level;
 	int error = read_word(value, words, "off, error, warn, info, debug", &word, f);
 
 	c->log_level = (enum log_level)word;

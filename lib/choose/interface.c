@@ -53,6 +53,7 @@ static void *take_memory(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	/* cppcheck-suppress memleak ; it is returned */
 	return memory == MAP_FAILED ? NULL : memory;
 }
 

@@ -38,6 +38,7 @@ static int ports_for(struct plan *p, const char *text, struct plan_ports **out, 
 			return 0;
 		}
 	}
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are what it holds */
 	more = reallocarray(p->ports, p->ports_count + 1, sizeof *more);
 	if (more == NULL)
 		return out_of_memory(f);

@@ -1,5 +1,6 @@
 #include "choose/ports.h"
 
+#include <bsd/string.h>
 #include <errno.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ static int parse_list(const char *list, struct portset *s, struct fault *f)
 		return fault_set(f, "no port given; " PORTS_FORM);
 	while ((got = parse_next(&list, ',', item, sizeof item)) != 0) {
 		char *dash = strchr(item, '-');
-		uint64_t first, last;
+		uint64_t first = 0, last = 0;
 
 		if (dash != NULL)
 			*dash = '\0';
@@ -38,10 +39,8 @@ static int parse_part(const char *text, struct ports *p, struct fault *f)
 	uint64_t parts, part;
 	char *colon;
 
-	if (strlen(text) >= sizeof copy || strchr(text, ':') == NULL)
+	if (strlcpy(copy, text, sizeof copy) >= sizeof copy || (colon = strchr(copy, ':')) == NULL)
 		return fault_set(f, "\"/%.40s\" is not a part of the ports; " PORTS_FORM, text);
-	strcpy(copy, text);
-	colon = strchr(copy, ':');
 	*colon = '\0';
 	if (parse_number(copy, 1, PORTS_PARTS_MAX, &parts) < 0)
 		return fault_set(f,

@@ -70,7 +70,7 @@ struct route_copy {
 /* False: nothing remembered, or somebody is writing. */
 static inline bool route_read(struct source_route *r, struct route_copy *copy)
 {
-	uint64_t words[6];
+	uint64_t words[6] = {0};
 
 	copy->sequence = atomic_load_explicit(&r->sequence, memory_order_acquire);
 #pragma GCC unroll 6

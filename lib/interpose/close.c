@@ -75,7 +75,8 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 		errno = ENOSYS; /* a libc older than the call */
 		return -1;
 	}
-	if (!library_active() || first > last || (flags & ~CLOSE_RANGE_UNSHARE) || !book_usable())
+	if (!library_active() || first > last || (flags & ~(int)CLOSE_RANGE_UNSHARE) ||
+		!book_usable())
 		return next()->close_range(first, last, flags);
 	struct record *list = book_remove_range(first, last);
 	int result = next()->close_range(first, last, flags);

@@ -45,7 +45,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	if (!(flags & MSG_FASTOPEN) || !memory_readable(message, sizeof *message)) {
 		ssize_t sent = next()->sendmsg(fd, message, flags);
 
-		if (sent >= 0 && message->msg_controllen != 0)
+		if (sent >= 0 && message != NULL && message->msg_controllen != 0)
 			note_passed_on(message);
 		return sent;
 	}

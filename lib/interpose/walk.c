@@ -140,7 +140,7 @@ static struct walked walk_addresses(struct attempt *a)
 	start_walk(a, &walk);
 	for (bool first = true; next_address(a, &walk, first); first = false) {
 		a->unreachable = false;
-		int tried = tuple_try_address(a);
+		enum tried tried = tuple_try_address(a);
 		if (tried == TRIED_NO_LATE) {
 			no_late_bind();
 			tried = tuple_try_address(a);

@@ -144,7 +144,7 @@ static bool is_no_answer(int error)
 
 int route_source(const struct addr *faddr, struct addr *laddr)
 {
-	struct answer answer;
+	struct answer answer = {.bits = 0};
 	int error = -EAFNOSUPPORT;
 
 	/* A link-local destination is on the link of its scope, which only a socket tells shortly.
@@ -176,7 +176,7 @@ int route_check(const struct addr *laddr, const struct addr *faddr)
 
 bool route_is_local(const struct addr *a, unsigned *bits)
 {
-	struct answer answer;
+	struct answer answer = {.bits = 0};
 
 	/* The route itself, whose prefix may be longer or shorter, not the one to this address
 	 * alone. */

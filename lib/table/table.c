@@ -278,7 +278,7 @@ int table_attach(
 	table_path(path, name, geteuid(), ns);
 	for (int attempt = 0; attempt < 10; attempt++) {
 		struct stat st;
-		uint64_t cookie;
+		uint64_t cookie = 0;
 		int fd = open_table(path, true);
 
 		if (fd == -ENOENT) {
@@ -323,7 +323,7 @@ static int open_sound(const char *path, bool writable, struct stat *st, struct f
 
 int table_open(struct table *t, const char *path, bool writable, struct fault *f)
 {
-	struct stat st;
+	struct stat st = {.st_size = 0};
 	int fd = open_sound(path, writable, &st, f);
 
 	if (fd < 0)
@@ -336,8 +336,8 @@ int table_open(struct table *t, const char *path, bool writable, struct fault *f
 int table_find(struct table *t, const char *name, const struct netns *ns, struct fault *f)
 {
 	char path[TABLE_PATH_MAX];
-	struct stat st;
-	uint64_t cookie;
+	struct stat st = {.st_size = 0};
+	uint64_t cookie = 0;
 
 	table_path(path, name, geteuid(), ns);
 	/* As table_attach() does, so that what stands in its way is told alike. */
@@ -357,7 +357,7 @@ int table_find(struct table *t, const char *name, const struct netns *ns, struct
 
 int table_open_unmapped(struct table *t, const char *path, int *fd, struct fault *f)
 {
-	struct stat st;
+	struct stat st = {.st_size = 0};
 
 	*fd = open_sound(path, false, &st, f);
 	if (*fd < 0)

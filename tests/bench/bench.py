@@ -9,8 +9,7 @@ import signal
 import sys
 import tempfile
 
-import ground  # puts harness in the way
-import harness
+from ground import harness
 import measures
 import report
 import rules

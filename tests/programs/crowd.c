@@ -103,7 +103,11 @@ static timer_t timer_of_thread(void)
 	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
 	timer_t timer;
 
+#ifdef sigev_notify_thread_id
+	event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+#else
 	event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+#endif
 	if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0)
 		abort();
 	return timer;

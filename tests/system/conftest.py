@@ -1,7 +1,24 @@
-"""Fixtures: hosts that end with the test."""
+"""Fixtures: hosts that end with the test; a sanitizer's reports, which fail it."""
 
 import harness
 import pytest
+import sanitizer
+
+REPORTS = sanitizer.Reports() if harness.SANITIZER else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if REPORTS and (reason := sanitizer.unfit(item.nodeid)):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def no_reports():
+    """Of a build for a sanitizer: no program of the test may have left a report, when all of them have ended."""
+    yield
+    if REPORTS and (reports := REPORTS.take()):
+        pytest.fail("\n".join(reports), pytrace=False)
 
 
 @pytest.fixture

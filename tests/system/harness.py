@@ -21,12 +21,14 @@ import tempfile
 import time
 
 import pytest
+import sanitizer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TUPLEBIND_BUILD", REPOSITORY / "build")).resolve()
 LIBRARY = BUILD / "lib" / "libtuplebind.so"
 COMMAND = BUILD / "tools" / "tuplebind"
 PYTHON = sys.executable
+SANITIZER = sanitizer.runtime(LIBRARY)  # what has to be preloaded with a build for one
 OTHER_USER = 12345
 LIMIT = 30  # seconds for anything that should take much less
 
@@ -207,9 +209,9 @@ class Host:
         """
         line = ["setpriv", "--pdeathsig", "KILL", *self.enter_words()]
         if preload == "run":
-            line += [str(COMMAND), "run", "--"]
+            line += [*(["env", f"LD_PRELOAD={SANITIZER}"] if SANITIZER else []), str(COMMAND), "run", "--"]
         elif preload is not None:
-            line += ["env", f"LD_PRELOAD={preload}"]
+            line += ["env", f"LD_PRELOAD={SANITIZER}:{preload}" if SANITIZER else f"LD_PRELOAD={preload}"]
         return line + [str(word) for word in argv], \
             clean_environment() | variables(settings) | (environment or {})
 

@@ -4,8 +4,6 @@ tests/programs/crowd connects and closes at full speed. No connect() may fail wh
 and when it is over the table claims what the kernel holds: no descriptor and no claim is lost.
 """
 
-import contextlib
-
 import harness
 import pytest
 import storms

@@ -375,7 +375,7 @@ for to in ("198.51.100.1", "{TO}"):
 
 def test_duplicate_of_a_socket_from_elsewhere(host):
     """Neither the socket nor its duplicate was seen made: asked what it is, it is served."""
-    said = script(host, f"""
+    said = script(host, """
 import array
 here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)

@@ -73,6 +73,9 @@ Test(addr, v6_text_is_that_of_libc)
 	uint64_t seed = 2;
 	unsigned wrong = 0;
 
+#ifndef __GLIBC__
+	cr_skip_test("this libc does not write addresses as RFC 5952 has it");
+#endif
 	for (int i = 0; i < 100000; i++) {
 		struct addr a = random_v6(&seed), back;
 		char expected[INET6_ADDRSTRLEN], text[ADDR_TEXT_MAX];

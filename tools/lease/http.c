@@ -108,7 +108,7 @@ static void excerpt(char to[static 64], const char *from, size_t length)
 	size_t i;
 
 	for (i = 0; i < length && i < 63; i++)
-		to[i] = from[i] >= ' ' && from[i] <= '~' && from[i] != '"' ? from[i] : '.';
+		to[i] = (char)(from[i] >= ' ' && from[i] <= '~' && from[i] != '"' ? from[i] : '.');
 	to[i] = '\0';
 }
 
@@ -151,7 +151,7 @@ int http_post(struct http *h, const char *path, json_t *body, json_t **answer, s
 	curl_easy_setopt(h->easy, CURLOPT_WRITEDATA, &received);
 	curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, detail);
 	int code = transfer(h);
-	curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, NULL);
+	curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, (char *)NULL);
 	curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (code == CURLE_OK) {
 		result = understand(h, &received, status, answer, f);

@@ -328,8 +328,7 @@ static void give_back(struct keeper *k)
 	}
 }
 
-/* Does not return. */
-static void become_program(const struct keeper *k, const struct launch *l, pid_t keeper)
+_Noreturn static void become_program(const struct keeper *k, const struct launch *l, pid_t keeper)
 {
 	size_t count = 0;
 

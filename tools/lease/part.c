@@ -327,7 +327,7 @@ int part_regain(struct part *p)
 int part_leave(struct part *p, unsigned seconds, unsigned *left)
 {
 	int64_t old = p->lease;
-	bool held;
+	bool held = false;
 
 	*left = p->ttl;
 	if (p->ttl >= seconds)

@@ -51,7 +51,7 @@ static int level_attributes(enum display_level level)
 {
 	int colour = COLOR_PAIRS > 0 && level != DISPLAY_CALM ? COLOR_PAIR((int)level + 1) : 0;
 
-	return level == DISPLAY_ALARM ? (int)(colour | A_BOLD) : colour;
+	return level == DISPLAY_ALARM ? (int)((unsigned)colour | A_BOLD) : colour;
 }
 
 static void draw_title(struct top *top, const struct snapshot *s, struct cursor *c)
