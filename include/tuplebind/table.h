@@ -126,6 +126,9 @@ struct tuplebind_flight {
 	_Atomic uint64_t what;	/* the claim that it has made or is about to make, else 0 */
 };
 
+/* Claims that somebody finds out about whether they have a holder, by their place in the table. */
+#define TUPLEBIND_INSPECTIONS 128
+
 /* A byte permutation of eight Feistel rounds: round r maps byte b to rounds[r][b]. */
 #define TUPLEBIND_ROUNDS 8
 
@@ -148,12 +151,11 @@ struct tuplebind_header {
 	_Atomic uint64_t strays; /* counts events that may have left claims without a holder */
 	_Atomic uint32_t processes_used; /* entries of processes that were ever in use */
 	_Atomic uint32_t turns;		 /* gives each process a turn of its own in a pool */
-	_Atomic uint64_t takings; /* counts claims that a reap looks at for the kernel has nobody
-				     who holds them, before it takes one */
+	_Atomic uint64_t takings; /* counts claims that a reap takes away, each before it is */
 	uint8_t unused[2048 - 56 - 16 - 32];
 	uint8_t rounds[TUPLEBIND_ROUNDS][256];
 	struct tuplebind_stripe stripes[TUPLEBIND_STRIPES];
-	uint8_t unused_too[2048];
+	struct tuplebind_flight inspections[TUPLEBIND_INSPECTIONS]; /* who inspects which claim */
 	_Atomic uint64_t explicit_ports[1024]; /* ports that explicit binds of ours have been on */
 	_Atomic uint64_t udp_strangers[1024];  /* ports with UDP sockets that the table knows not */
 	_Atomic uint8_t udp_claims[65536];     /* claims of each port for UDP; 255: not known */

@@ -44,7 +44,8 @@ struct attempt {
 	struct tuplebind_lane lane;
 	uint64_t lane_hash;
 	struct tuplebind_flight *flight;
-	uint64_t takings; /* reap_takings() before the claim */
+	uint64_t takings;		  /* reap_takings() before the claim */
+	struct tuplebind_flight *leaving; /* with the claim of the tuple that the call gives up */
 	claim claim;
 	uint16_t lport;
 	bool unreachable; /* the call failed for want of a route from this address */
@@ -106,9 +107,10 @@ int tuple_connect_bound(struct attempt *a);
 
 /*
  * The socket holds its tuple no more: gives the claim back, makes the socket choose among all ports
- * again, and notes which port getsockname() goes on to tell.
+ * again, and notes which port getsockname() goes on to tell. @flight: the claim's, NULL: it has
+ * none.
  */
-void tuple_lost(struct record *r, int fd);
+void tuple_lost(struct record *r, int fd, const struct tuplebind_flight *flight);
 
 /* Makes the socket what it was before us, but for a TCP socket's SO_REUSEADDR. */
 void tuple_restore(struct record *r, int fd);

@@ -144,8 +144,7 @@ static bool keeps_tuple(int fd, struct record *r)
 		return false;
 	if (!sock_is_closed(fd))
 		return true;
-	book_give_back_ended(&library.table, r);
-	tuple_lost(r, fd);
+	tuple_lost(r, fd, NULL);
 	return false;
 }
 

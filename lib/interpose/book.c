@@ -1,8 +1,6 @@
 #include "interpose/book.h"
 
-#include "kernel/diag.h"
-#include "table/flight.h"
-#include "table/process.h"
+#include "table/reap.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -165,6 +163,14 @@ static struct record *leave(uint64_t entry)
 	return r;
 }
 
+/* Settles a record whose socket was closed without its claim in flight: it is looked into. */
+static void settle_unannounced(struct table *t, struct record *r)
+{
+	if (r != NULL)
+		book_set_flag(r, RECORD_SHARED);
+	book_settle(t, r);
+}
+
 void book_note_socket(struct table *t, int fd, enum sock_kind kind)
 {
 	bool served = kind != KIND_OTHER;
@@ -175,11 +181,8 @@ void book_note_socket(struct table *t, int fd, enum sock_kind kind)
 	if (entry == NULL || (!served && atomic_load_explicit(entry, memory_order_relaxed) == 0))
 		return;
 	struct record *r = leave(atomic_exchange_explicit(entry, next, memory_order_acq_rel));
-	if (r != NULL) {
-		/* Who closed it has told nobody, and may have left it open elsewhere. */
-		book_set_flag(r, RECORD_SHARED);
-		book_settle(t, r);
-	}
+	/* Who closed it has told nobody, and may have left it open elsewhere. */
+	settle_unannounced(t, r);
 }
 
 bool book_is_pristine(int fd)
@@ -266,9 +269,7 @@ void book_duplicate(struct table *t, int from, int to)
 	}
 	if (target == NULL)
 		return;
-	r = leave(atomic_exchange_explicit(target, next, memory_order_acq_rel));
-	if (r != NULL)
-		book_settle(t, r);
+	settle_unannounced(t, leave(atomic_exchange_explicit(target, next, memory_order_acq_rel)));
 }
 
 void book_set_claim(struct record *r, claim c)
@@ -300,46 +301,23 @@ bool book_maybe_shared(const struct record *r)
 		       atomic_load_explicit(&book.forks, memory_order_relaxed);
 }
 
-/*
- * True when some process has the socket of @c open still, as far as the kernel will say, or is
- * connecting it: before a fork, or somebody else after a reap. (The flights first: one that lands
- * meanwhile has the kernel know of it.)
- */
-static bool held_elsewhere(struct table *t, claim c)
-{
-	struct tuplebind_lane lane;
-
-	if (!claim_lane(t, c, &lane))
-		return false;
-	if (flight_has(t, c))
-		return true;
-	int state = diag_tuple(&lane, claim_port(t, c));
-	return state < 0 || state == DIAG_HELD;
-}
-
 void book_give_back_ended(struct table *t, struct record *r)
 {
 	claim c = atomic_exchange_explicit(&r->claim, CLAIM_NONE, memory_order_acq_rel);
 
-	if (c == CLAIM_NONE)
-		return;
-	if (held_elsewhere(t, c))
-		process_strayed(t);
-	else
-		claim_give_back(t, c);
+	if (c != CLAIM_NONE)
+		reap_claim(t, c);
 }
 
 void book_settle(struct table *t, struct record *r)
 {
 	if (r == NULL)
 		return;
-	claim c = atomic_load_explicit(&r->claim, memory_order_acquire);
-	/* What somebody else may hold and the kernel does not disown is left to reap. */
-	if (c != CLAIM_NONE && book_maybe_shared(r) && held_elsewhere(t, c))
-		process_strayed(t);
+	/* What somebody else may hold is looked into. */
+	if (book_maybe_shared(r))
+		book_give_back_ended(t, r);
 	else
 		book_give_back(t, r);
-	atomic_store_explicit(&r->claim, CLAIM_NONE, memory_order_relaxed);
 	put_record(r);
 }
 
@@ -368,7 +346,7 @@ void book_settle_all(struct table *t, struct record *list)
 	while (list != NULL) {
 		struct record *after = list->after;
 
-		book_settle(t, list);
+		settle_unannounced(t, list);
 		list = after;
 	}
 }

@@ -108,23 +108,25 @@ static inline bool book_has_flag(const struct record *r, enum record_flag flag)
 /* Whether another process may have the socket open as well. */
 bool book_maybe_shared(const struct record *r);
 
-/* Sets and gives back what a record holds. */
+/* Sets and gives back what a record holds, which is in flight (claim_give_back()). */
 void book_set_claim(struct record *r, claim c);
 void book_give_back(struct table *t, struct record *r);
 
 /*
  * The same for a claim that is not in flight and whose tuple the kernel has let go, perhaps long
- * ago: reap may have given it to somebody else, whose it stays. 10 us.
+ * ago: reap may have given it to somebody else, whose it stays. 20 us.
  */
 void book_give_back_ended(struct table *t, struct record *r);
 
 /*
  * Closing: book_remove() before the descriptor is closed, book_settle() with its result
- * after, which gives back what has lost its last holder.
+ * after, which gives back what has lost its last holder. Its claim is in flight, or marked
+ * RECORD_SHARED.
  */
 struct record *book_remove(int fd);
 void book_settle(struct table *t, struct record *r);
 
-/* The same for all descriptors of a range; the result is a list for book_settle_all(). */
+/* The same for all descriptors of a range, whose claims are not in flight; the result is a list for
+ * book_settle_all(). */
 struct record *book_remove_range(unsigned first, unsigned last);
 void book_settle_all(struct table *t, struct record *list);

@@ -12,34 +12,36 @@
 #include <unistd.h>
 
 /*
- * Whether a reap may have given the claim to somebody else, because its connection has ended.
- * Without a place in flight the count of takings proves nothing.
+ * Whether a reap may have given the claim to somebody else, because its connection has ended. Asked
+ * when it is in flight again.
  */
-static bool may_be_lost(int fd, const struct record *r, const struct tuplebind_flight *flight)
+static bool may_be_lost(int fd, const struct record *r)
 {
-	if (flight != NULL && atomic_load_explicit(&r->takings, memory_order_relaxed) ==
-				      reap_takings(&library.table))
+	/* claims.pml: L2c */
+	if (atomic_load_explicit(&r->takings, memory_order_relaxed) == reap_takings(&library.table))
 		return false;
+	/* claims.pml: L1 */
 	return sock_is_closed(fd);
 }
 
 /*
- * The claim of a socket that is being closed stays in flight until it is given back. A reap in
- * between would see no socket; somebody else would make the claim, and we would give theirs back.
- * (Steps L1 and L2 of tests/model/claims.pml; close() goes on with L3 and L4.)
+ * The claim of a socket that is being closed stays in flight until it is given back: a reap in
+ * between would see no socket, somebody else would make the claim, and we would give theirs back.
+ * What cannot fly is looked into instead when it is closed: what another process may have as well,
+ * what is being inspected, and a connection that has ended, whose tuple reap may have given to
+ * somebody else long ago. (It takes off first: if the socket has its tuple after that, nobody
+ * took the claim before.) Steps L1 to L2c of tests/model/claims.pml; close() goes on with L3 and
+ * L4.
  */
 static struct tuplebind_flight *take_off(int fd, struct record *r)
 {
 	uint64_t token = atomic_load_explicit(&library.token, memory_order_relaxed);
 	claim c = r != NULL ? atomic_load_explicit(&r->claim, memory_order_acquire) : CLAIM_NONE;
 
-	/* What is maybe shared is looked into before it is given back. */
-	if (c == CLAIM_NONE || token == 0 || book_maybe_shared(r))
+	if (c == CLAIM_NONE || book_maybe_shared(r))
 		return NULL;
-	struct tuplebind_flight *flight = flight_begin(&library.table, token);
-	if (flight != NULL)
-		atomic_store_explicit(flight_what(flight), c, memory_order_seq_cst);
-	if (!may_be_lost(fd, r, flight))
+	struct tuplebind_flight *flight = token == 0 ? NULL : flight_with(&library.table, token, c);
+	if (flight != NULL && !may_be_lost(fd, r))
 		return flight;
 	book_set_flag(r, RECORD_SHARED);
 	flight_end(flight);
@@ -59,6 +61,7 @@ EXPORT int close(int fd)
 	struct record *r = book_remove(fd);
 	struct tuplebind_flight *flight = take_off(fd, r);
 	errno = before;
+	/* claims.pml: L3 */
 	int result = next()->close(fd);
 	int saved = errno;
 	/* Whatever close() says, on Linux the descriptor is gone. */

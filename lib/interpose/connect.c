@@ -42,8 +42,7 @@ static int connect_again(struct attempt *a)
 	int error = result < 0 ? errno : 0;
 
 	if (!attempt_kept(a, error)) {
-		book_give_back_ended(&library.table, a->record);
-		tuple_lost(a->record, a->fd);
+		tuple_lost(a->record, a->fd, NULL);
 		errno = error;
 	}
 	return result;
@@ -55,8 +54,7 @@ static int disconnect(struct attempt *a)
 	int result = attempt_call(a);
 
 	if (result == 0 && a->record != NULL) {
-		book_give_back_ended(&library.table, a->record);
-		tuple_lost(a->record, a->fd);
+		tuple_lost(a->record, a->fd, NULL);
 		/* A UDP socket that is sent from now is bound by the kernel, from all ports. */
 		if (library_serves(a->kind) && sock_kind_protocol(a->kind) == IPPROTO_UDP)
 			tuple_restore(a->record, a->fd);

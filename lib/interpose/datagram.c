@@ -95,7 +95,7 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 	} else {
 		/* It has a port, and would take other flows' datagrams. */
 		sock_disconnect(a->fd);
-		tuple_lost(a->record, a->fd);
+		tuple_lost(a->record, a->fd, a->flight);
 		tuple_restore(a->record, a->fd);
 	}
 	return tuple_done(a, error, way);
@@ -221,7 +221,7 @@ static int leave(struct attempt *a)
 	int result = attempt_call(a);
 
 	if (result == 0)
-		book_give_back(&library.table, a->record);
+		book_give_back_ended(&library.table, a->record);
 	return result;
 }
 
@@ -231,6 +231,7 @@ static int leave(struct attempt *a)
  */
 static int keep_port(struct attempt *a, claim old, bool *taken)
 {
+	uint64_t token = atomic_load_explicit(&library.token, memory_order_relaxed);
 	int got = claim_take_port(
 		&library.table, &a->lane, a->lport, flight_what(a->flight), &a->claim);
 
@@ -246,14 +247,20 @@ static int keep_port(struct attempt *a, claim old, bool *taken)
 		table_count(&library.table, TUPLEBIND_TABLE_FULL);
 		return leave(a);
 	}
+	/* As at close(): the kernel lets go of the old tuple before the claim is given back. */
+	a->leaving = old != CLAIM_NONE ? flight_with(&library.table, token, old) : NULL;
 	int error = tuple_call_with_claim(a);
-	if (error == 0) {
-		claim_give_back(&library.table, old);
-	} else {
+	if (error != 0) {
 		/* It is where it was. */
+		tuple_give_back(a);
 		book_set_claim(a->record, old);
-		claim_give_back(&library.table, a->claim);
+	} else if (a->leaving != NULL) {
+		claim_give_back(&library.table, old);
+	} else if (old != CLAIM_NONE) {
+		reap_claim(&library.table, old);
 	}
+	flight_end(a->leaving);
+	a->leaving = NULL;
 	tuple_done(a, error,
 		book_has_flag(a->record, RECORD_EXPLICIT) ? TUPLEBIND_EXPLICIT : TUPLEBIND_LATE);
 	return error == 0 ? 0 : -1;
@@ -282,7 +289,7 @@ int datagram_connect_again(struct attempt *a)
 		return result;
 	/* Another port, then, as for a socket that is new. */
 	sock_disconnect(a->fd);
-	tuple_lost(a->record, a->fd);
+	tuple_lost(a->record, a->fd, NULL);
 	tuple_restore(a->record, a->fd);
 	a->address_given = book_has_flag(a->record, RECORD_ADDRESS);
 	return walk_connect(a);

@@ -43,7 +43,7 @@ static void check_tuple(struct attempt *a)
 	if (sock_local(a->fd, &local, &port) < 0 || port == 0 ||
 		(port == a->lport && addr_equal(&local, &a->laddr)))
 		return;
-	claim_give_back(&library.table, a->claim);
+	tuple_give_back(a);
 	bool changed = port != a->lport;
 	a->laddr = local;
 	a->lport = port;

@@ -41,9 +41,12 @@ bool attempt_kept(const struct attempt *a, int error)
 	}
 }
 
-static void landed(void *flight)
+static void landed(void *attempt)
 {
-	flight_end(flight);
+	struct attempt *a = attempt;
+
+	flight_end(a->flight);
+	flight_end(a->leaving);
 }
 
 /*
@@ -56,7 +59,8 @@ int tuple_call_with_claim(struct attempt *a)
 
 	atomic_store_explicit(&a->record->takings, a->takings, memory_order_relaxed);
 	book_set_claim(a->record, a->claim);
-	pthread_cleanup_push(landed, a->flight);
+	pthread_cleanup_push(landed, a);
+	/* claims.pml: C4 */
 	error = attempt_call(a) < 0 ? errno : 0;
 	pthread_cleanup_pop(0);
 	return error;
@@ -77,15 +81,25 @@ void tuple_take_off(struct attempt *a)
 	enter_process();
 	atomic_store_explicit(&library.has_claimed, 1, memory_order_relaxed);
 	a->lane_hash = lane_hash_get(&library.lane_hashes, &library.table, &a->lane);
+	/* claims.pml: C0 */
 	a->takings = reap_takings(&library.table);
 	a->flight = flight_begin(
 		&library.table, atomic_load_explicit(&library.token, memory_order_relaxed));
 }
 
+/* Who found no place to fly from cannot tell whether the claim was reaped: it is looked into. */
+static void give_back(const struct attempt *a)
+{
+	if (a->flight != NULL)
+		claim_give_back(&library.table, a->claim);
+	else
+		reap_claim(&library.table, a->claim);
+}
+
 void tuple_give_back(struct attempt *a)
 {
 	book_set_claim(a->record, CLAIM_NONE);
-	claim_give_back(&library.table, a->claim);
+	give_back(a);
 }
 
 void tuple_keep_for_stranger(struct attempt *a)
@@ -103,12 +117,16 @@ void tuple_keep_for_stranger(struct attempt *a)
 	}
 }
 
-void tuple_lost(struct record *r, int fd)
+void tuple_lost(struct record *r, int fd, const struct tuplebind_flight *flight)
 {
 	struct addr unused;
 	uint16_t port;
 
-	book_give_back(&library.table, r);
+	/* claims.pml: C6 */
+	if (flight != NULL)
+		book_give_back(&library.table, r);
+	else
+		book_give_back_ended(&library.table, r);
 	if (book_has_flag(r, RECORD_TOUCHED))
 		sock_narrow_ports(fd, 0, 0);
 	if (sock_local(fd, &unused, &port) == 0)
@@ -174,7 +192,7 @@ enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way
 {
 	if (!attempt_kept(a, error)) {
 		/* Refused, timed out, no route: the socket holds its tuple no more. */
-		tuple_lost(a->record, a->fd);
+		tuple_lost(a->record, a->fd, a->flight);
 	} else {
 		atomic_store_explicit(&a->record->stale_port, 0, memory_order_relaxed);
 		book_clear_flags(a->record, RECORD_PUT_OFF);
@@ -317,7 +335,7 @@ static enum tried try_tuples(struct attempt *a)
 			}
 			PROBE(claim, a->fd, &a->lane, a->lport, a->claim);
 			if (!note_touch(a)) {
-				claim_give_back(&library.table, a->claim);
+				give_back(a);
 				return TRIED_GIVE_UP;
 			}
 			enum tried tried = try_tuple(a, stage);

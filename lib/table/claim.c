@@ -2,26 +2,19 @@
 
 #include "base/probe.h"
 #include "base/random.h"
+#include "table/process.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 
-/*
- * Bits of a claim, from the lowest: 9 of position in the slab, 30 of slab index, 24 of
- * the tag above its state (8 of generation, 16 of fingerprint), 1 to make it not 0.
- */
-#define BIT_BITS   9
-#define INDEX_BITS 30
-#define CHECK_BITS 24
-#define CHECK_MASK ((UINT64_C(1) << CHECK_BITS) - 1)
-#define VALID	   (UINT64_C(1) << 63)
+#define CHECK_MASK ((UINT64_C(1) << CLAIM_CHECK_BITS) - 1)
 
 #define SCATTER_DRAWS 4
 
-static_assert(1 << BIT_BITS == TUPLEBIND_SLAB_PORTS, "a claim can name every bit of a slab");
-static_assert(TABLE_SIZE_MAX / sizeof(struct tuplebind_slab) <= UINT64_C(1) << INDEX_BITS,
+static_assert(1 << CLAIM_BIT_BITS == TUPLEBIND_SLAB_PORTS, "a claim can name every bit of a slab");
+static_assert(TABLE_SIZE_MAX / sizeof(struct tuplebind_slab) <= UINT64_C(1) << CLAIM_INDEX_BITS,
 	"a claim can name every slab");
 
 static uint64_t check_of(uint64_t tag)
@@ -34,7 +27,8 @@ claim claim_make(
 {
 	uint64_t index = (uint64_t)(slab - t->slabs);
 
-	return VALID | check_of(tag) << (INDEX_BITS + BIT_BITS) | index << BIT_BITS | bit;
+	return CLAIM_VALID | check_of(tag) << (CLAIM_INDEX_BITS + CLAIM_BIT_BITS) |
+	       index << CLAIM_BIT_BITS | bit;
 }
 
 static unsigned claim_bit(claim c)
@@ -44,7 +38,7 @@ static unsigned claim_bit(claim c)
 
 static uint64_t claim_index(claim c)
 {
-	return c >> BIT_BITS & ((UINT64_C(1) << INDEX_BITS) - 1);
+	return c >> CLAIM_BIT_BITS & ((UINT64_C(1) << CLAIM_INDEX_BITS) - 1);
 }
 
 void claim_walk_start(struct claim_walk *w)
@@ -115,7 +109,7 @@ enum outcome { CLAIMED, NOTHING_FREE, SLAB_CHANGED };
 
 /* A slab that was found, and where to say which of its claims is being made. */
 struct target {
-	const struct table *table;
+	struct table *table;
 	struct tuplebind_slab *slab;
 	uint64_t tag;
 	_Atomic uint64_t *flight; /* may be NULL */
@@ -128,17 +122,23 @@ struct target {
  */
 static void announce(const struct target *to, claim c)
 {
+	/* claims.pml: C2 slabs.pml: C2 */
 	if (to->flight != NULL)
 		atomic_store_explicit(to->flight, c, memory_order_seq_cst);
 }
 
+static uint64_t mask_of(claim c)
+{
+	return UINT64_C(1) << (claim_bit(c) % 64);
+}
+
 /*
- * Sets one bit that nobody has set, of those in @wanted, and checks the slab after that. Steps C1
- * to C3 of tests/model/claims.pml, C1 to C4 of slabs.pml.
+ * Sets one bit that nobody has set, of those in @wanted, and checks the slab after that.
  */
 static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t wanted, claim *out)
 {
 	_Atomic uint64_t *word = &to->slab->claims[w];
+	/* claims.pml: C1 slabs.pml: C1 */
 	uint64_t taken = atomic_load_explicit(word, memory_order_relaxed);
 
 	while ((wanted &= ~taken) != 0) {
@@ -148,6 +148,7 @@ static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t 
 			to->table, to->slab, to->tag, w * 64 + (unsigned)__builtin_ctzll(mine));
 		announce(to, *out);
 		/*
+		 * claims.pml: C3 slabs.pml: C3
 		 * Acquire: if a recycler zeroed this word, its new tag is seen below.
 		 * Release pairs with the acquire of take_over().
 		 */
@@ -155,10 +156,11 @@ static enum outcome claim_in_word(const struct target *to, unsigned w, uint64_t 
 		*to->crowded |= taken != before;
 		if (taken & mine)
 			continue;
+		/* slabs.pml: C4 */
 		if (atomic_load_explicit(&to->slab->tag, memory_order_acquire) == to->tag)
 			return CLAIMED;
-		atomic_fetch_and_explicit(word, ~mine, memory_order_release);
-		table_note_cleared(to->table);
+		/* slabs.pml: C5 */
+		claim_undo(to->table, to->slab, *out);
 		return SLAB_CHANGED;
 	}
 	return NOTHING_FREE;
@@ -202,12 +204,33 @@ static enum outcome claim_in_slab(const struct target *to, const struct span *s,
 	return NOTHING_FREE;
 }
 
-static bool span_empty(const struct span *s)
+/* The first bit of the span, or -1. */
+static int span_first(const struct span *s)
 {
-	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
-		if (span_word(s, w) != 0)
-			return false;
-	return true;
+	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
+		uint64_t word = span_word(s, w);
+
+		if (word != 0)
+			return (int)(w * 64) + __builtin_ctzll(word);
+	}
+	return -1;
+}
+
+/*
+ * Has the slab that was not found made, with a first claim in it, or finds that others have made it
+ * meanwhile: then *out is CLAIM_NONE. 0, -EADDRNOTAVAIL or -ENOSPC.
+ */
+static int make_slab(struct target *to, const struct tuplebind_lane *lane, struct slab_key key,
+	unsigned number, const struct span *s, claim *out)
+{
+	int bit = span_first(s);
+
+	if (bit < 0)
+		return -EADDRNOTAVAIL;
+	struct slab_first first = {.bit = (unsigned)bit, .flight = to->flight};
+	to->slab = slab_obtain(to->table, lane, key, number, &first, &to->tag);
+	*out = first.claim;
+	return to->slab != NULL ? 0 : -ENOSPC;
 }
 
 /* A recycler holds a slab for some 100 ns; it looks full meanwhile. */
@@ -227,12 +250,12 @@ static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, s
 
 	for (int attempt = 0; attempt < 16; attempt++) {
 		to.slab = slab_find(t, key, &to.tag);
-		if (to.slab == NULL && span_empty(s))
-			return -EADDRNOTAVAIL;
-		if (to.slab == NULL)
-			to.slab = slab_obtain(t, lane, key, number, &to.tag);
-		if (to.slab == NULL)
-			return -ENOSPC;
+		if (to.slab == NULL) {
+			int made = make_slab(&to, lane, key, number, s, out);
+
+			if (made < 0 || *out != CLAIM_NONE)
+				return made;
+		}
 		enum outcome outcome = claim_in_slab(&to, s, out);
 		if (outcome == CLAIMED)
 			return 0;
@@ -404,17 +427,44 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }
 
-/* The slab of a claim, or NULL when it has another tag by now. */
-static struct tuplebind_slab *claim_slab(const struct table *t, claim c)
+struct tuplebind_slab *claim_slab(const struct table *t, claim c)
 {
 	uint64_t index = claim_index(c);
 
-	if (!(c & VALID) || index >= t->slab_count)
+	if (!(c & CLAIM_VALID) || index >= t->slab_count)
 		return NULL;
 	struct tuplebind_slab *slab = &t->slabs[index];
+	/* slabs.pml: G1 */
 	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
 	/* A slab with a claim in it keeps its tag: another one means that reap was here. */
-	return check_of(tag) == (c >> (INDEX_BITS + BIT_BITS) & CHECK_MASK) ? slab : NULL;
+	return check_of(tag) == (c >> (CLAIM_INDEX_BITS + CLAIM_BIT_BITS) & CHECK_MASK) ? slab
+											: NULL;
+}
+
+bool claim_is_set(const struct tuplebind_slab *slab, claim c)
+{
+	/* Acquire pairs with the release of whoever set it: what he has in flight is seen. */
+	return atomic_load_explicit(&slab->claims[claim_bit(c) / 64], memory_order_acquire) &
+	       mask_of(c);
+}
+
+bool claim_clear(struct table *t, struct tuplebind_slab *slab, claim c)
+{
+	/* slabs.pml: G3. Release pairs with the acquire of who claims it or takes the slab over. */
+	bool was_there = atomic_fetch_and_explicit(&slab->claims[claim_bit(c) / 64], ~mask_of(c),
+				 memory_order_release) &
+			 mask_of(c);
+	table_note_cleared(t);
+	return was_there;
+}
+
+void claim_undo(struct table *t, struct tuplebind_slab *slab, claim c)
+{
+	/* slabs.pml: G2. An inspector takes it for a claim of what the slab has become. */
+	if (claim_inspected(t, c))
+		process_strayed(t);
+	else
+		claim_clear(t, slab, c);
 }
 
 /* The port of a claim for UDP, 0 for TCP. */
@@ -429,38 +479,35 @@ static uint16_t udp_port(const struct table *t, const struct tuplebind_slab *sla
 	return bytes[at % sizeof word] == IPPROTO_UDP ? claim_port(t, c) : 0;
 }
 
+bool claim_take_away(struct table *t, struct tuplebind_slab *slab, claim c)
+{
+	/* While it is claimed the slab stays what it is. */
+	uint16_t counted = udp_port(t, slab, c);
+	bool was_there = claim_clear(t, slab, c);
+
+	if (was_there && counted != 0)
+		count_udp(t, counted, -1);
+	return was_there;
+}
+
 bool claim_give_back(struct table *t, claim c)
 {
 	struct tuplebind_slab *slab = claim_slab(t, c);
 
 	if (slab == NULL)
 		return false;
-	/* While it is claimed the slab stays what it is. */
-	uint16_t counted = udp_port(t, slab, c);
-	uint64_t mine = UINT64_C(1) << (claim_bit(c) % 64);
-	/* Release pairs with the acquire of whoever claims the bit or takes the slab over. */
-	bool was_there = atomic_fetch_and_explicit(
-				 &slab->claims[claim_bit(c) / 64], ~mine, memory_order_release) &
-			 mine;
-	table_note_cleared(t);
-	if (was_there && counted != 0)
-		count_udp(t, counted, -1);
+	/*
+	 * claims.pml: L4a slabs.pml: G2
+	 * It may be the caller's flight that makes the inspector leave it: reap is told.
+	 */
+	if (claim_inspected(t, c)) {
+		process_strayed(t);
+		return true;
+	}
+	/* claims.pml: L4 */
+	bool was_there = claim_take_away(t, slab, c);
 	PROBE(give_back, c);
 	return was_there;
-}
-
-void claim_restore(struct table *t, claim c)
-{
-	struct tuplebind_slab *slab = claim_slab(t, c);
-
-	if (slab == NULL)
-		return;
-	uint16_t counted = udp_port(t, slab, c);
-	uint64_t mine = UINT64_C(1) << (claim_bit(c) % 64);
-	uint64_t before = atomic_fetch_or_explicit(
-		&slab->claims[claim_bit(c) / 64], mine, memory_order_acq_rel);
-	if (!(before & mine) && counted != 0)
-		count_udp(t, counted, 1);
 }
 
 bool claim_lane(const struct table *t, claim c, struct tuplebind_lane *lane)

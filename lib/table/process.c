@@ -125,6 +125,19 @@ uint64_t process_token(pid_t pid)
 	return (uint32_t)pid | process_start_time(pid) << 32;
 }
 
+uint64_t process_own_token(void)
+{
+	static _Atomic uint64_t known;
+	uint64_t token = atomic_load_explicit(&known, memory_order_relaxed);
+	pid_t pid = getpid();
+
+	if ((uint32_t)token == (uint32_t)pid)
+		return token;
+	token = process_token(pid);
+	atomic_store_explicit(&known, token, memory_order_relaxed);
+	return token;
+}
+
 bool process_token_alive(uint64_t token)
 {
 	return lives((uint32_t)token, token >> 32, UINT32_MAX);

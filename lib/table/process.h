@@ -43,6 +43,9 @@ bool process_alive(const struct tuplebind_process *entry);
  */
 uint64_t process_token(pid_t pid);
 
+/* The token of the calling process, remembered. One system call as a rule. */
+uint64_t process_own_token(void);
+
 /* Whether the process of a token lives; 0 does not. Two system calls and a small file. */
 bool process_token_alive(uint64_t token);
 

@@ -1,6 +1,7 @@
 #include "table/reap.h"
 
 #include "kernel/diag.h"
+#include "table/inspect.h"
 #include "table/process.h"
 
 #include <errno.h>
@@ -56,7 +57,7 @@ int reap_start(struct reap *r, struct table *t)
 	if (goes_on(holder) || !atomic_compare_exchange_strong_explicit(&t->header->reaper, &holder,
 				       mine, memory_order_acquire, memory_order_relaxed))
 		return -EBUSY;
-	*r = (struct reap){.table = t, .diag = diag_open()};
+	*r = (struct reap){.table = t, .token = process_own_token(), .diag = diag_open()};
 	if (r->diag < 0) {
 		atomic_store_explicit(&t->header->reaper, 0, memory_order_release);
 		return r->diag;
@@ -80,32 +81,84 @@ static int is_abandoned(struct reap *r, const struct tuplebind_lane *lane, uint1
 	return state != DIAG_HELD && (state != DIAG_ORPHAN || !r->keep_orphans);
 }
 
-/*
- * Whether the claim of @bit is to go: 1, 0, or -errno of sock_diag (nothing is reaped on
- * what the kernel did not say). Steps R2 to R4 of tests/model/claims.pml.
- */
-static int is_stray(struct reap *r, const struct tuplebind_lane *lane, uint16_t port, claim c)
-{
-	int stray = is_abandoned(r, lane, port);
+enum verdict { HELD, STRAY, GONE };
 
-	if (stray <= 0)
-		return stray;
-	/* Before the flights are looked at: see reap_takings(). */
-	atomic_fetch_add_explicit(&r->table->header->takings, 1, memory_order_seq_cst);
-	if (flight_has(r->table, c))
-		return 0;
-	/* The flight may have landed since the kernel was asked. */
-	return is_abandoned(r, lane, port);
+/* Takes the slab for the moment, so that no recycler is at work in it. */
+static bool hold(struct tuplebind_slab *slab, uint64_t token)
+{
+	uint32_t nobody = 0;
+
+	/* slabs.pml: I4 */
+	return atomic_compare_exchange_strong_explicit(
+		&slab->owner, &nobody, (uint32_t)token, memory_order_acquire, memory_order_relaxed);
 }
 
-static void clear_taken_words(struct tuplebind_slab *slab)
+static void let_go(struct tuplebind_slab *slab)
 {
-	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
-		uint64_t taken = UINT64_MAX;
+	/* slabs.pml: I4c, T6 */
+	atomic_store_explicit(&slab->owner, 0, memory_order_release);
+}
 
-		atomic_compare_exchange_strong_explicit(
-			&slab->claims[w], &taken, 0, memory_order_release, memory_order_relaxed);
+/*
+ * Whether the bit of @c is set, by somebody who has made, is making or has to undo a claim. A
+ * recycler at work sets bits as well, which are not to be touched.
+ */
+static enum verdict bit_of_claimer(struct reap *r, struct tuplebind_slab *slab, claim c)
+{
+	if (!hold(slab, r->token))
+		return HELD;
+	/* claims.pml: I4 slabs.pml: I4b */
+	bool set = claim_slab(r->table, c) == slab && claim_is_set(slab, c);
+	let_go(slab);
+	return set ? STRAY : GONE;
+}
+
+/*
+ * What is to be known of a claim that is being inspected; -errno of sock_diag: nothing is known. A
+ * slab that is nobody's (@lane NULL) is held by the caller, and no socket has a claim in it.
+ *
+ * Flights before the look at the bit (I3): of who gives it back without having seen the inspection.
+ * After it (I5): of who has set it, and is not known to the kernel yet.
+ */
+static int judge(struct reap *r, struct tuplebind_slab *slab, const struct tuplebind_lane *lane,
+	uint16_t port, claim c)
+{
+	/* claims.pml: I3 */
+	if (flight_has(r->table, c))
+		return HELD;
+	enum verdict verdict = lane != NULL	       ? bit_of_claimer(r, slab, c)
+			       : claim_is_set(slab, c) ? STRAY
+						       : GONE;
+	if (verdict != STRAY)
+		return verdict;
+	/* claims.pml: I5 */
+	if (flight_has(r->table, c))
+		return HELD;
+	if (lane == NULL)
+		return STRAY;
+	/* claims.pml: I6 */
+	int abandoned = is_abandoned(r, lane, port);
+	return abandoned < 0 ? abandoned : abandoned ? STRAY : HELD;
+}
+
+/* Inspects a claim and takes it away if it is a stray one. A verdict, or -errno. */
+static int inspect(struct reap *r, struct tuplebind_slab *slab, const struct tuplebind_lane *lane,
+	uint16_t port, claim c)
+{
+	if (!inspect_begin(r->table, r->token, c))
+		return HELD;
+	int verdict = judge(r, slab, lane, port, c);
+	if (verdict == STRAY) {
+		/* claims.pml: I7a */
+		atomic_fetch_add_explicit(&r->table->header->takings, 1, memory_order_seq_cst);
+		/* claims.pml: I7 slabs.pml: I7 */
+		if (lane != NULL)
+			claim_take_away(r->table, slab, c);
+		else
+			claim_clear(r->table, slab, c);
 	}
+	inspect_end(r->table, c);
+	return verdict;
 }
 
 /* True when the slab is where its lane and number say: else its lane is being written, or was
@@ -117,50 +170,88 @@ static bool is_at_home(const struct table *t, const struct tuplebind_slab *slab,
 	       slab_is(tag, slab_key(t, slab_lane_hash(t, lane), *number));
 }
 
-/*
- * A recycler that died over a slab (table/slab.h, steps 1 to 4) left it owned, some words
- * all ones. In a LIVE slab whose lane is untouched those are claims like others without a
- * socket. If it came as far as the lane, all claims are its own, and the slab is nobody's;
- * in a slab that is not LIVE no claim can be. Steps T1 to T6 of tests/model/slabs.pml.
- */
-static void take_up(const struct table *t, struct tuplebind_slab *slab)
+/* Takes the slab, from a recycler that died over it if need be. */
+static bool take_slab(struct reap *r, struct tuplebind_slab *slab)
 {
-	struct tuplebind_lane lane;
-	unsigned number;
 	uint32_t owner = atomic_load_explicit(&slab->owner, memory_order_acquire);
 
-	if (owner == 0 || process_may_live(t, owner))
-		return;
-	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
-	bool live = slab_state(tag) == TUPLEBIND_SLAB_LIVE;
-	if (live && !is_at_home(t, slab, tag, &lane, &number)) {
-		uint64_t dead = (tag & ~(uint64_t)TUPLEBIND_SLAB_STATE_MASK) | TUPLEBIND_SLAB_DEAD;
-
-		live = !atomic_compare_exchange_strong_explicit(
-			&slab->tag, &tag, dead, memory_order_seq_cst, memory_order_relaxed);
-	}
-	if (!live)
-		clear_taken_words(slab);
-	table_note_cleared(t);
-	atomic_compare_exchange_strong_explicit(
-		&slab->owner, &owner, 0, memory_order_release, memory_order_relaxed);
+	if (owner != 0 && process_may_live(r->table, owner))
+		return false;
+	/* slabs.pml: T1 */
+	return atomic_compare_exchange_strong_explicit(&slab->owner, &owner, (uint32_t)r->token,
+		memory_order_acquire, memory_order_relaxed);
 }
 
 /*
- * Gives back, and looks at the flights once more: if the holder has given it back himself in
- * the meantime and somebody else has claimed it, it was theirs that was taken away. False: there
- * was nothing to give back. Steps R5 to R7 of tests/model/claims.pml.
+ * Makes a slab that the caller has taken nobody's, unless it is LIVE and its lane's. Returns its
+ * tag. Who takes it over as a recycler has all its bits before he writes the lane: if it is not at
+ * home no claim is in it. TENTATIVE, none can be in it yet.
  */
-static bool give_back_stray(struct reap *r, claim c)
+static uint64_t make_nobodys(struct reap *r, struct tuplebind_slab *slab)
 {
-	if (!claim_give_back(r->table, c))
-		return false;
-	if (flight_has(r->table, c)) {
-		claim_restore(r->table, c);
-		/* Unless the flight was only about to try it: then nobody holds it now. */
-		process_strayed(r->table);
+	struct tuplebind_lane lane;
+	unsigned number;
+	/* slabs.pml: T2 */
+	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
+
+	/* While the caller has it, others can but settle it. */
+	for (int i = 0; i < 3; i++) {
+		unsigned state = slab_state(tag);
+
+		/* slabs.pml: T3 */
+		if (state == TUPLEBIND_SLAB_FREE || state == TUPLEBIND_SLAB_DEAD ||
+			(state == TUPLEBIND_SLAB_LIVE &&
+				is_at_home(r->table, slab, tag, &lane, &number)))
+			break;
+		uint64_t dead = (tag & ~(uint64_t)TUPLEBIND_SLAB_STATE_MASK) | TUPLEBIND_SLAB_DEAD;
+
+		/* slabs.pml: T4. seq_cst as set_state() of slab.c. */
+		if (atomic_compare_exchange_strong_explicit(
+			    &slab->tag, &tag, dead, memory_order_seq_cst, memory_order_acquire))
+			return dead;
 	}
-	return true;
+	return tag;
+}
+
+/* Gives back all bits in a slab that is nobody's and that the caller has taken. */
+static void clear_nobodys(struct reap *r, struct tuplebind_slab *slab, uint64_t tag)
+{
+	for (unsigned bit = 0; bit < TUPLEBIND_SLAB_PORTS; bit++) {
+		claim c = claim_make(r->table, slab, tag, bit);
+
+		/* slabs.pml: T5 */
+		if (claim_is_set(slab, c))
+			inspect(r, slab, NULL, 0, c);
+	}
+}
+
+static bool has_bits(const struct tuplebind_slab *slab)
+{
+	uint64_t bits = 0;
+
+	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
+		bits |= atomic_load_explicit(&slab->claims[w], memory_order_relaxed);
+	return bits != 0;
+}
+
+/*
+ * A recycler that died over a slab (table/slab.h, steps 1 to 4) left it owned, some words all ones:
+ * in a LIVE slab whose lane is untouched those are claims like others without a socket. And a
+ * claimer that died may have left a bit in a slab that is nobody's.
+ */
+static void take_up(struct reap *r, struct tuplebind_slab *slab)
+{
+	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
+	bool owned = atomic_load_explicit(&slab->owner, memory_order_relaxed) != 0;
+	bool left = slab_state(tag) != TUPLEBIND_SLAB_LIVE && has_bits(slab);
+
+	if ((!owned && !left) || !take_slab(r, slab))
+		return;
+	tag = make_nobodys(r, slab);
+	if (slab_state(tag) != TUPLEBIND_SLAB_LIVE)
+		clear_nobodys(r, slab, tag);
+	table_note_cleared(r->table);
+	let_go(slab);
 }
 
 int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
@@ -169,12 +260,14 @@ int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
 	unsigned number;
 	int freed = 0;
 
-	take_up(r->table, slab);
+	take_up(r, slab);
+	/* slabs.pml: T7 */
 	uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_acquire);
 	if (!is_at_home(r->table, slab, tag, &lane, &number))
 		return 0;
 	for (unsigned bit = 0; bit < TUPLEBIND_SLAB_PORTS; bit++) {
 		uint64_t mask = UINT64_C(1) << (bit % 64);
+		/* claims.pml: R1 */
 		uint64_t claims =
 			atomic_load_explicit(&slab->claims[bit / 64], memory_order_acquire);
 
@@ -185,17 +278,40 @@ int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
 		if (!(claims & mask) || (seen != NULL && seen[bit / 64] & mask))
 			continue;
 		claim c = claim_make(r->table, slab, tag, bit);
-		int stray = is_stray(r, &lane, claim_port(r->table, c), c);
+		uint16_t port = claim_port(r->table, c);
+		/* claims.pml: R2. Most are held: they need no inspection. */
+		int stray = is_abandoned(r, &lane, port);
+		if (stray > 0)
+			stray = inspect(r, slab, &lane, port, c); /* slabs.pml: T5 */
 		if (stray < 0)
 			return stray;
-		if (stray && give_back_stray(r, c)) {
+		if (stray == STRAY) {
 			table_count(r->table, TUPLEBIND_REAPED);
 			freed++;
 		}
-		r->kept += !stray;
+		r->kept += stray == HELD;
 	}
 	r->freed += (unsigned)freed;
 	return freed;
+}
+
+bool reap_claim(struct table *t, claim c)
+{
+	struct tuplebind_slab *slab = claim_slab(t, c);
+	struct tuplebind_lane lane;
+	unsigned number;
+
+	if (slab == NULL || !slab_read(slab, &lane, &number))
+		return true; /* it is not there any more */
+	struct reap r = {.table = t, .token = process_own_token(), .diag = diag_open()};
+	int verdict = r.diag < 0 ? r.diag : inspect(&r, slab, &lane, claim_port(t, c), c);
+	if (r.diag >= 0)
+		diag_close(r.diag);
+	if (verdict < 0 || verdict == HELD) {
+		process_strayed(t);
+		return false;
+	}
+	return true;
 }
 
 unsigned reap_lane(struct reap *r, const struct tuplebind_lane *lane, unsigned *number,

@@ -1,5 +1,7 @@
 #include "table/slab.h"
 
+#include "table/claim.h"
+
 #include <string.h>
 #include <unistd.h>
 
@@ -31,12 +33,14 @@ static bool set_state(struct tuplebind_slab *slab, uint64_t tag, enum tuplebind_
 {
 	uint64_t next = (tag & ~(uint64_t)TUPLEBIND_SLAB_STATE_MASK) | state;
 
+	/* slabs.pml: S5b */
 	return atomic_compare_exchange_strong_explicit(
 		&slab->tag, &tag, next, memory_order_seq_cst, memory_order_relaxed);
 }
 
 static bool empty(const struct tuplebind_slab *slab)
 {
+	/* slabs.pml: S0 */
 	for (unsigned w = 0; w < TUPLEBIND_SLAB_WORDS; w++)
 		if (atomic_load_explicit(&slab->claims[w], memory_order_relaxed) != 0)
 			return false;
@@ -60,6 +64,7 @@ static struct survey look(const struct table *t, struct slab_key key, bool look_
 
 	for (unsigned step = 0, end = slab_window(t); step < end; step++) {
 		struct tuplebind_slab *slab = slab_at(t, key, step);
+		/* slabs.pml: S5a */
 		uint64_t tag = atomic_load_explicit(&slab->tag, memory_order_seq_cst);
 		bool usable = look_for_unused && s.unused == NULL;
 
@@ -139,11 +144,16 @@ static struct tuplebind_slab *settle(const struct table *t, struct slab_key key,
 	return NULL;
 }
 
-static void give_back_words(struct tuplebind_slab *slab, unsigned count)
+/* Gives back the first @count words, all but bit @kept (-1: none). */
+static void leave_words(struct tuplebind_slab *slab, unsigned count, int kept)
 {
-	/* Release: whoever claims here next sees the tag that was set before. */
-	for (unsigned w = 0; w < count; w++)
-		atomic_store_explicit(&slab->claims[w], 0, memory_order_release);
+	/* slabs.pml: S4. Release: whoever claims here next sees the tag that was set before. */
+	for (unsigned w = 0; w < count; w++) {
+		uint64_t word =
+			kept >= 0 && (unsigned)kept / 64 == w ? UINT64_C(1) << kept % 64 : 0;
+
+		atomic_store_explicit(&slab->claims[w], word, memory_order_release);
+	}
 }
 
 /* Steps 1 and 2. True: no claim is in the slab, and none can be made. */
@@ -152,51 +162,83 @@ static bool take_over(struct tuplebind_slab *slab, uint64_t tag, uint32_t self)
 	uint32_t nobody = 0;
 	unsigned w;
 
+	/* slabs.pml: S1 */
 	if (!atomic_compare_exchange_strong_explicit(
 		    &slab->owner, &nobody, self, memory_order_acquire, memory_order_relaxed))
 		return false;
 	for (w = 0; w < TUPLEBIND_SLAB_WORDS; w++) {
 		uint64_t none = 0;
 
-		/* Acquire pairs with the release of the last give-back in this word. */
+		/* slabs.pml: S2. Acquire pairs with the release of the last give-back in this word.
+		 */
 		if (!atomic_compare_exchange_strong_explicit(&slab->claims[w], &none, UINT64_MAX,
 			    memory_order_acq_rel, memory_order_relaxed))
 			break;
 	}
+	/* slabs.pml: S2b */
 	if (w == TUPLEBIND_SLAB_WORDS &&
 		atomic_load_explicit(&slab->tag, memory_order_acquire) == tag)
 		return true;
-	give_back_words(slab, w);
+	leave_words(slab, w, -1);
+	/* slabs.pml: S4b */
 	atomic_store_explicit(&slab->owner, 0, memory_order_release);
 	return false;
 }
 
-/* Steps 1 to 4: makes @slab a TENTATIVE one of @key, if nobody else has done anything with it. */
-static bool propose(struct tuplebind_slab *slab, uint64_t tag, const struct tuplebind_lane *lane,
-	unsigned number, struct slab_key key)
+/*
+ * Steps 1 to 4: makes @slab a TENTATIVE one of @key, if nobody else has done anything with it. The
+ * claim that is in it then, or CLAIM_NONE, is left in @first.
+ */
+static bool propose(const struct table *t, struct tuplebind_slab *slab, uint64_t tag,
+	const struct tuplebind_lane *lane, unsigned number, struct slab_key key,
+	struct slab_first *first)
 {
 	uint64_t words[TUPLEBIND_LANE_WORDS];
 	uint64_t generation = (tag + TUPLEBIND_TAG_ONE_GENERATION) & TUPLEBIND_TAG_GENERATION;
+	uint64_t next = key.fingerprint | generation | TUPLEBIND_SLAB_TENTATIVE;
 	bool proposed;
 
 	if (!take_over(slab, tag, (uint32_t)getpid()))
 		return false;
+	claim made = claim_make(t, slab, next, first->bit);
+	/* slabs.pml: S3a. seq_cst: before the words, as in claim.c. */
+	if (first->flight != NULL)
+		atomic_store_explicit(first->flight, made, memory_order_seq_cst);
 	memcpy(words, lane, sizeof words);
+	/* slabs.pml: S3b */
 	for (unsigned w = 0; w < TUPLEBIND_LANE_WORDS; w++)
 		atomic_store_explicit(&slab->lane[w], words[w], memory_order_relaxed);
 	atomic_store_explicit(&slab->number, number, memory_order_relaxed);
-	proposed = atomic_compare_exchange_strong_explicit(&slab->tag, &tag,
-		key.fingerprint | generation | TUPLEBIND_SLAB_TENTATIVE, memory_order_seq_cst,
-		memory_order_relaxed);
-	give_back_words(slab, TUPLEBIND_SLAB_WORDS);
+	/* slabs.pml: S3c */
+	proposed = atomic_compare_exchange_strong_explicit(
+		&slab->tag, &tag, next, memory_order_seq_cst, memory_order_relaxed);
+	leave_words(slab, TUPLEBIND_SLAB_WORDS, proposed ? (int)first->bit : -1);
+	/* slabs.pml: S4b */
 	atomic_store_explicit(&slab->owner, 0, memory_order_release);
+	first->claim = proposed ? made : CLAIM_NONE;
 	return proposed;
 }
 
+/*
+ * What has become of the claim that the slab proposed was made with: it is one if the slab is the
+ * one that was settled on, @kept, and else is undone.
+ */
+static void keep_first(struct table *t, struct tuplebind_slab *proposed,
+	const struct tuplebind_slab *kept, struct slab_first *first)
+{
+	if (first->claim == CLAIM_NONE || proposed == kept)
+		return;
+	/* slabs.pml: S6 */
+	claim_undo(t, proposed, first->claim);
+	first->claim = CLAIM_NONE;
+}
+
 struct tuplebind_slab *slab_obtain(struct table *t, const struct tuplebind_lane *lane,
-	struct slab_key key, unsigned number, uint64_t *tag)
+	struct slab_key key, unsigned number, struct slab_first *first, uint64_t *tag)
 {
 	struct tuplebind_slab *slab = NULL;
+
+	first->claim = CLAIM_NONE;
 
 	for (int attempt = 0; slab == NULL && attempt < ATTEMPTS; attempt++) {
 		struct survey s = look(t, key, true);
@@ -208,13 +250,15 @@ struct tuplebind_slab *slab_obtain(struct table *t, const struct tuplebind_lane 
 			 * A FREE slab ends everybody's way; one that cannot be had, because
 			 * its taker is at work or died over it, must end it no longer.
 			 */
-			bool proposed = propose(s.unused, s.unused_tag, lane, number, key);
+			bool proposed =
+				propose(t, s.unused, s.unused_tag, lane, number, key, first);
 
 			table_note_cleared(t);
 			if (!proposed && s.unused_tag == TUPLEBIND_SLAB_FREE)
 				set_state(s.unused, s.unused_tag, TUPLEBIND_SLAB_DEAD);
 		}
 		slab = settle(t, key, tag);
+		keep_first(t, s.unused, slab, first);
 	}
 	return slab;
 }

@@ -15,7 +15,9 @@
  *      this fail, and all is put back; a claim tried after finds its bit taken. So once
  *      all words are ours nobody has, and nobody gets, a claim here.
  *   3. lane and number, then tag: old -> fingerprint | generation + 1 | TENTATIVE.
- *   4. claims: all ones -> 0, owner -> 0.
+ *   4. claims: all ones -> 0, but for the bit of the first claim of whoever makes the slab;
+ *      owner -> 0. So the slab cannot be taken from him before he has made a claim. (He had that
+ *      claim in flight before step 3.)
  *
  * Two processes may propose the same slab at two places at once. A TENTATIVE slab is
  * not claimed in until somebody, its maker or anybody who meets it, has settled it:
@@ -29,7 +31,8 @@
  * cannot be settled. All steps are single atomic operations that fail if the world
  * moved on, and whoever dies between two of them leaves a slab that another process
  * settles, or (steps 1 to 4) one slab that is out of use until reap restores it.
- * tests/model/slabs.pml has the same steps as S1 to S5, for all ways they can meet.
+ * tests/model/slabs.pml has the same steps as S1 to S5, for all ways they can meet, and they are
+ * named where the code takes them.
  */
 #pragma once
 
@@ -37,6 +40,9 @@
 #include "table/table.h"
 
 #define SLAB_WINDOW 512
+
+/* A claim in one word; table/claim.h tells what is in it. */
+typedef uint64_t claim;
 
 /* What is looked for: one slab of one lane, with the lane's hash taken once. */
 struct slab_key {
@@ -121,7 +127,7 @@ static inline struct tuplebind_slab *slab_find(
 {
 	for (unsigned step = 0, end = slab_window(t); step < end; step++) {
 		struct tuplebind_slab *slab = slab_at(t, key, step);
-		/* Pairs with the tag's change when it was settled: claims are as it left them. */
+		/* slabs.pml: C0. Pairs with its settling: claims are as that left them. */
 		uint64_t seen = atomic_load_explicit(&slab->tag, memory_order_acquire);
 
 		if (seen == TUPLEBIND_SLAB_FREE)
@@ -134,12 +140,19 @@ static inline struct tuplebind_slab *slab_find(
 	return NULL;
 }
 
+/* The claim that a slab is made with: else others could take the slab again before it is made. */
+struct slab_first {
+	unsigned bit;
+	_Atomic uint64_t *flight; /* where to announce it; NULL: nowhere */
+	claim claim;		  /* of the slab returned, if that was made here, else CLAIM_NONE */
+};
+
 /*
  * Makes the slab of @key after slab_find() found none, or finds that another process
  * has. NULL: no slab within the window could be had (the table is full there).
  */
 struct tuplebind_slab *slab_obtain(struct table *t, const struct tuplebind_lane *lane,
-	struct slab_key key, unsigned number, uint64_t *tag);
+	struct slab_key key, unsigned number, struct slab_first *first, uint64_t *tag);
 
 /*
  * Reads a LIVE slab's lane and number, for readers of the whole table. False when the

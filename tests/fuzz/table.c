@@ -242,7 +242,7 @@ static void any_claim(struct input *in)
 	if (run.damaged && c & 1)
 		claim_give_back(&run.t, c);
 	else if (run.damaged)
-		claim_restore(&run.t, c);
+		reap_claim(&run.t, c);
 }
 
 /* What is in flight is safe; the last claim may be. */

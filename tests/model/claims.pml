@@ -1,25 +1,23 @@
 /*
  * Claims of one slab: connect(), close(), kill -9 and reap, all at once.
  *
- * What lib/table/{claim,flight,reap}.c and lib/interpose/{tuple,close}.c do with a claim, each
- * access to shared memory and each question to the kernel a step of its own, in the code's order.
- * The slab stays LIVE and its lane's (slabs.pml is about what becomes of it otherwise), so a claim
- * is a bit. Memory is sequentially consistent here: the memory orders are not checked.
+ * What lib/table/{claim,flight,inspect,reap}.c and lib/interpose/{tuple,close}.c do with a claim, each
+ * access to shared memory and each question to the kernel a step of its own, in the code's order. A
+ * step is named where it stands, with the function that does it; there the code names it as well, and
+ * tests/model/run compares. The slab stays LIVE and its lane's (slabs.pml is about what becomes of it
+ * otherwise), so a claim is a bit. Memory is sequentially consistent here: the memory orders are not
+ * checked. Who flies finds a place.
  *
  * The kernel gives a tuple to one socket. So no table, however wrong, costs a connection; what
  * the protocol's guards prevent is that the table is wrong. Shown is:
  *
  *   mine       a claim is not given out twice
- *   old        nobody takes a claim from its living holder, unless it was made, or its close() took
- *              off, after he began to look: what the kernel and the flights said was true then
- *   restored   such a younger claim is set again when its connect is still in flight
+ *   old        nobody but its holder takes a claim from him, as long as he lives and has its tuple,
+ *              may get it, or is about to give it back
  *   needless   the kernel refuses a tuple for what it knows alone (a stranger, an orphan), never
  *              because the table gave it out too early
  *   lost       in the end, after one reap, each claim has a socket ...
  *   bare       ... and each socket has its claim
- *
- * mine, needless and bare are not asked of a claim once it was taken from its holder ("hurt"): a
- * retry sets it right. With -DSTRICT they always are, and no claim may be taken from a holder.
  *
  * -DWITHOUT_... takes one guard away; tests/model/run has the list.
  */
@@ -65,6 +63,12 @@
 bool bits[BITS];
 byte what[PLACES];  /* flights: bit + 1; 0: none */
 byte owner[PLACES]; /* process + 1; 0: none */
+byte inspected;	    /* the one place for inspections: bit + 1; 0: none */
+byte inspector;	    /* process + 1; 0: none */
+#if RESETS > 0
+byte takings;
+byte known[USERS]; /* private: takings before the claim */
+#endif
 
 /* The kernel. */
 byte tuple[BITS];
@@ -76,39 +80,12 @@ bool quiet;
 bool connected[USERS];
 #endif
 
-/* For the properties alone: sets of processes. */
-byte holders[BITS]; /* who took it, and has a socket that has or may get the tuple */
-byte young[BITS];   /* for whom it was taken after they began to look */
-byte flying[BITS];  /* of these, whose connect is in flight */
-byte victims;	    /* whose claim the reap at work took away in flight */
-bool hurt[BITS];
-
-inline lands(who)
-{
-	flying[0] = flying[0] & ~ONE(who);
-#if BITS > 1
-	flying[1] = flying[1] & ~ONE(who);
-#endif
-	victims = victims & ~ONE(who)
-}
-
-/* Whose flight begins now cannot be seen by those who looked at the flights before. */
-inline takes_off(who, b)
-{
-	flying[b] = flying[b] | ONE(who);
-	young[b] = ((holders[b] & ONE(who)) -> young[b] | (255 & ~ONE(who)) : young[b])
-}
+/* For the properties alone: sets of processes, who took it and have a socket that has the tuple or may get it. */
+byte holders[BITS];
 
 inline lets_go(who, b)
 {
-	holders[b] = holders[b] & ~ONE(who);
-	flying[b] = flying[b] & ~ONE(who);
-	victims = victims & ~ONE(who)
-}
-
-inline begins_to_look(who, b)
-{
-	young[b] = young[b] & ~ONE(who)
+	holders[b] = holders[b] & ~ONE(who)
 }
 
 /* fetch_or; got says whether the claim is this process's now. */
@@ -120,31 +97,36 @@ inline set_bit(who, b, got)
 		bits[b] = true;
 		if
 		:: got ->
-			assert(holders[b] == 0 || hurt[b]); /* mine */
-			holders[b] = holders[b] | ONE(who);
-			takes_off(who, b)
+			assert(holders[b] == 0); /* mine */
+			holders[b] = holders[b] | ONE(who)
 		:: else
 		fi
 	}
 }
 
-/* fetch_and. looked: who clears the bit has looked before whether anybody holds it. */
-inline clear_bit(who, b, looked)
+/* fetch_and */
+inline clear_bit(who, b)
 {
 	atomic {
 		may_die(who);
 		lets_go(who, b);
-		if
-		:: bits[b] && holders[b] != 0 ->
-#ifdef STRICT
-			assert(false);
-#endif
-			assert(hurt[b] || (looked && (young[b] & ONE(who)))); /* old */
-			hurt[b] = true
-		:: else
-		fi;
+		assert(!bits[b] || holders[b] == 0); /* old */
 		bits[b] = false
 	}
+}
+
+/* A claim that the process has in flight is given back, unless somebody inspects it. */
+inline give_back(me, b)
+{
+	if
+#ifndef WITHOUT_GIVING_WAY
+	:: atomic { inspected == b + 1 -> may_die(me); lets_go(me, b) } /* L4a: claim_give_back() */
+	:: inspected != b + 1 ->
+#else
+	:: true ->
+#endif
+		clear_bit(me, b) /* L4: claim_give_back() */
+	fi
 }
 
 /*
@@ -167,7 +149,7 @@ inline may_die(me)
 /* A place is one of a few, by a hash: as a rule a thread's own. */
 inline flight_begin(who, f)
 {
-	atomic { /* F1 */
+	atomic { /* F1: flight_begin() */
 		may_die(who);
 		if
 		:: owner[who] == 0 -> f = who
@@ -185,8 +167,8 @@ inline flight_begin(who, f)
 
 inline flight_end(who, f)
 {
-	atomic { may_die(who); what[f] = 0; lands(who) }; /* F2 */
-	atomic { may_die(who); owner[f] = 0 }		  /* F3 */
+	atomic { may_die(who); what[f] = 0 }; /* F2: flight_end() */
+	atomic { may_die(who); owner[f] = 0 } /* F3: flight_end() */
 }
 
 /* May the process of a flight live? */
@@ -201,20 +183,17 @@ inline flight_has(me, b, f, who, has)
 	d_step { f = 0; has = false };
 	do
 	:: f == PLACES || has -> break
-	:: atomic { f < PLACES && !has && what[f] != b + 1 -> f++ } /* F4 */
+	:: atomic { f < PLACES && !has && what[f] != b + 1 -> f++ } /* F4: flight_has() */
 	:: atomic { f < PLACES && !has && what[f] == b + 1 -> skip };
-		who = owner[f]; /* F5 */
+		who = owner[f]; /* F5: in_flight() */
 		if
 		:: atomic { who != 0 && MAY_LIVE(who) -> has = true }
 		:: atomic { who == 0 -> f++ }
 		:: who != 0 && !MAY_LIVE(who) ->
-#ifdef WITHOUT_KEEPING_PLACES
-			atomic { may_die(me); what[f] = 0 };
-#endif
 			atomic {
 				may_die(me);
 				if
-				:: owner[f] == who -> owner[f] = 0 /* F6 */
+				:: owner[f] == who -> owner[f] = 0 /* F6: in_flight() */
 				:: else
 				fi;
 				f++
@@ -238,8 +217,68 @@ inline kernel_closes(who, b)
 
 #define ABANDONED(b, keep) (tuple[b] == ABSENT || (tuple[b] == ORPHAN && !(keep)))
 
+/*
+ * A claim that may have no holder: held still, looked into, and taken away. has: somebody has it, or
+ * it was not to be had.
+ */
+inline inspect(me, b, f, who, has, keep)
+{
+	atomic { /* I1: inspect_begin() */
+		may_die(me);
+		has = inspector != 0 && MAY_LIVE(inspector);
+		if
+		:: !has -> inspector = me + 1
+		:: else
+		fi
+	};
+	if
+	:: has
+	:: !has ->
+		atomic { may_die(me); inspected = b + 1 }; /* I2: inspect_begin() */
+#if !defined(WITHOUT_FLIGHT) && !defined(WITHOUT_FIRST_FLIGHTS)
+		flight_has(me, b, f, who, has); /* I3: judge() */
+#endif
+		if
+		:: has
+		:: !has ->
+#ifndef WITHOUT_BIT
+			has = !bits[b] /* I4: bit_of_claimer() */
+#else
+			skip
+#endif
+		fi;
+		if
+		:: has
+		:: !has ->
+#if !defined(WITHOUT_FLIGHT) && !defined(WITHOUT_SECOND_FLIGHTS)
+			flight_has(me, b, f, who, has); /* I5: judge() */
+#endif
+			if
+			:: has
+			:: !has ->
+#ifndef WITHOUT_KERNEL
+				has = !ABANDONED(b, keep) /* I6: judge() */
+#else
+				skip
+#endif
+			fi
+		fi;
+		if
+		:: has
+		:: !has ->
+#if RESETS > 0
+			atomic { may_die(me); takings++ }; /* I7a: inspect() */
+#endif
+			clear_bit(me, b) /* I7: inspect() */
+		fi;
+		atomic { may_die(me); inspected = 0 }; /* I8: inspect_end() */
+		atomic { may_die(me); inspector = 0 } /* I9: inspect_end() */
+	fi;
+	has = false
+}
+
 /* close() of a socket with the claim b, by the process's last descriptor. */
-inline close_socket(me, b, f, who, has, shared)
+inline close_socket(me, b, f, who, has, shared, keep)
 {
 	shared = false;
 #ifdef SHARED
@@ -248,27 +287,39 @@ inline close_socket(me, b, f, who, has, shared)
 	:: skip
 	fi;
 #endif
-#if RESETS > 0
-	atomic { /* L1: has the connection ended? */
-		begins_to_look(me, b);
-#ifndef WITHOUT_STATE
-		shared = shared || tuple[b] != me + 1
-#endif
-	};
-#endif
-#ifndef WITHOUT_CLOSE_FLIGHT
 	if
+	:: shared
 	:: !shared ->
+#ifndef WITHOUT_CLOSE_FLIGHT
 		flight_begin(me, f);
-		atomic { may_die(me); what[f] = b + 1; takes_off(me, b) } /* L2 */
-	:: else
+		atomic { may_die(me); what[f] = b + 1 }; /* L2: flight_with() */
+#ifndef WITHOUT_LOOK_FOR_INSPECTION
+		shared = inspected == b + 1; /* L2b: flight_with() */
+#endif
+#endif
+#if RESETS > 0 && !defined(WITHOUT_STATE)
+		if
+		:: shared || takings == known[me] /* L2c: may_be_lost() */
+		:: !shared && takings != known[me] -> shared = tuple[b] != me + 1 /* L1: may_be_lost() */
+		fi;
+#endif
+		if
+		:: shared ->
+#ifndef WITHOUT_CLOSE_FLIGHT
+			flight_end(me, f)
+#else
+			skip
+#endif
+		:: !shared
+		fi
+	fi;
+#ifdef WITHOUT_CLOSE_ORDER
+	if
+	:: shared
+	:: !shared -> give_back(me, b)
 	fi;
 #endif
-#ifdef WITHOUT_CLOSE_ORDER
-	clear_bit(me, b, false);
-	atomic { may_die(me); kernel_closes(me, b) };
-#else
-	atomic { /* L3 */
+	atomic { /* L3: close() */
 		may_die(me);
 		if
 		:: shared -> lets_go(me, b)
@@ -277,33 +328,29 @@ inline close_socket(me, b, f, who, has, shared)
 		kernel_closes(me, b)
 	};
 	if
-	:: !shared -> clear_bit(me, b, RESETS > 0) /* L4 */
-	:: shared ->
-		has = false;
-#ifndef WITHOUT_LOOK
-		begins_to_look(me, b);
-		flight_has(me, b, f, who, has); /* L5 */
-		has = has || (tuple[b] != ABSENT && tuple[b] != ORPHAN); /* L6 */
-#endif
-		if
-		:: !has -> clear_bit(me, b, true)
-		:: else /* left to reap */
-		fi
-	fi;
+	:: !shared ->
+#ifndef WITHOUT_CLOSE_ORDER
+		give_back(me, b);
 #endif
 #ifndef WITHOUT_CLOSE_FLIGHT
-	if
-	:: !shared -> flight_end(me, f)
-	:: else
-	fi;
+		flight_end(me, f)
+#else
+		skip
 #endif
+	:: shared ->
+#ifdef WITHOUT_LOOK
+		clear_bit(me, b)
+#else
+		inspect(me, b, f, who, has, keep)
+#endif
+	fi;
 	atomic { f = 0; has = false; shared = false }
 }
 
-/* C1: a look which bits are free, any of which may be the next; BITS: none. */
+/* A look which bits are free, any of which may be the next; BITS: none. */
 inline choose(b)
 {
-	atomic {
+	atomic { /* C1: claim_in_word() */
 		b = 0;
 		do
 		:: b == BITS -> break
@@ -316,6 +363,9 @@ inline choose(b)
 /* connect() of a socket; afterwards it is open with the claim b, or not. */
 inline connect_socket(me, b, f, got, open)
 {
+#if RESETS > 0
+	known[me] = takings; /* C0: tuple_take_off() */
+#endif
 	flight_begin(me, f);
 	do
 	:: choose(b);
@@ -328,9 +378,9 @@ inline connect_socket(me, b, f, got, open)
 		:: else
 		fi;
 #if !defined(WITHOUT_FLIGHT) && !defined(WITHOUT_ANNOUNCEMENT)
-		atomic { may_die(me); what[f] = b + 1 }; /* C2 */
+		atomic { may_die(me); what[f] = b + 1 }; /* C2: announce() */
 #endif
-		set_bit(me, b, got); /* C3 */
+		set_bit(me, b, got); /* C3: claim_in_word() */
 		if
 		:: !got
 		:: got ->
@@ -340,12 +390,12 @@ inline connect_socket(me, b, f, got, open)
 #if defined(WITHOUT_LANDING)
 			flight_end(me, f);
 #endif
-			atomic { /* C4: the kernel takes the tuple, or has it already */
+			atomic { /* C4: tuple_call_with_claim() */
 				may_die(me);
 				if
 				:: tuple[b] == ABSENT -> tuple[b] = me + 1; open = true
 				:: tuple[b] != ABSENT ->
-					assert(tuple[b] > USERS || hurt[b]); /* needless */
+					assert(tuple[b] > USERS); /* needless */
 					lets_go(me, b)
 				fi
 			};
@@ -361,13 +411,13 @@ inline connect_socket(me, b, f, got, open)
 	if
 	:: open -> skip
 	:: open ->
-		/* C5: nobody answers, or refuses: the kernel has the tuple no more. */
+		/* Nobody answers, or refuses: the kernel has the tuple no more. */
 		atomic { may_die(me); tuple[b] = ABSENT };
 #ifdef WITHOUT_FAILING_FLIGHT
 		flight_end(me, f);
 		flight_begin(me, f);
 #endif
-		clear_bit(me, b, false); /* C6 */
+		give_back(me, b); /* C6: tuple_lost() */
 		open = false
 	:: !open
 	fi;
@@ -387,7 +437,7 @@ inline connect_socket(me, b, f, got, open)
 proctype User(byte me)
 {
 	byte round, b, f, who;
-	bool got, open, shared;
+	bool got, open, shared, keep;
 
 	do
 	:: d_step { round < ROUNDS -> round++ };
@@ -395,7 +445,7 @@ proctype User(byte me)
 		if
 		:: open ->
 			if
-			:: close_socket(me, b, f, who, got, shared); open = false
+			:: close_socket(me, b, f, who, got, shared, keep); open = false
 			:: round == ROUNDS -> break /* it stays open */
 			fi
 		:: !open
@@ -407,68 +457,25 @@ stopped:
 	atomic { round = 0; b = 0; f = 0; who = 0; got = false; open = false; shared = false }
 }
 
-#ifdef WITHOUT_SECOND_LOOK
-#define ABANDONED_STILL(b, keep) true
-#else
-#define ABANDONED_STILL ABANDONED
-#endif
-
-/* One look at the claim b. */
-inline reap_bit(me, b, f, who, has, got, keep)
-{
-	atomic {
-		b < BITS && bits[b] -> /* R1 */
-		begins_to_look(me, b)
-	};
-	if
-	:: !ABANDONED(b, keep) /* R2 */
-	:: ABANDONED(b, keep) ->
-#ifndef WITHOUT_FLIGHT
-		flight_has(me, b, f, who, has); /* R3 */
-#endif
-		if
-		:: has
-		:: !has && !ABANDONED_STILL(b, keep) /* R4 */
-		:: !has && ABANDONED_STILL(b, keep) ->
-			atomic { /* R5 */
-				may_die(me);
-				got = bits[b];
-				victims = (got -> holders[b] & flying[b] : 0);
-				clear_bit(me, b, true)
-			};
-#ifndef WITHOUT_RESTORING
-			if
-			:: got ->
-				flight_has(me, b, f, who, has); /* R6 */
-				assert(has || victims == 0); /* restored */
-				if
-				:: atomic { has -> may_die(me); bits[b] = true } /* R7 */
-				:: !has
-				fi
-			:: !got
-			fi
-#else
-			assert(victims == 0)
-#endif
-		fi
-	fi;
-	atomic { has = false; got = false; victims = 0 }
-}
-
-inline reap(me, b, f, who, has, got, keep)
+inline reap(me, b, f, who, has, keep)
 {
 	b = 0;
 	do
 	:: b == BITS -> break
-	:: atomic { b < BITS && !bits[b] -> b++ }
-	:: reap_bit(me, b, f, who, has, got, keep); b++
+	:: atomic { b < BITS && !bits[b] -> b++ } /* R1: reap_slab() */
+	:: b < BITS && bits[b] ->
+		if
+		:: !ABANDONED(b, keep) /* R2: reap_slab() */
+		:: ABANDONED(b, keep) -> inspect(me, b, f, who, has, keep)
+		fi;
+		b++
 	od
 }
 
 proctype Reaper()
 {
 	byte pass, b, f, who;
-	bool has, got, keep;
+	bool has, keep;
 
 	do
 	:: d_step { pass < REAPS -> pass++ };
@@ -478,12 +485,12 @@ proctype Reaper()
 		:: keep = false
 		fi;
 #endif
-		reap(REAPER, b, f, who, has, got, keep)
+		reap(REAPER, b, f, who, has, keep)
 	:: break
 	od;
 	done[REAPER] = true;
 stopped:
-	atomic { pass = 0; b = 0; f = 0; who = 0; has = false; got = false; keep = false }
+	atomic { pass = 0; b = 0; f = 0; who = 0; has = false; keep = false }
 }
 
 /* Everything that happens by itself. */
@@ -555,19 +562,19 @@ proctype World()
 proctype Checker()
 {
 	byte b, f, who;
-	bool has, got, keep;
+	bool has, keep;
 
 	atomic {
 		ALL_OVER -> quiet = true
 	};
-	reap(CHECKER, b, f, who, has, got, keep);
+	reap(CHECKER, b, f, who, has, keep);
 	atomic {
 		b = 0;
 		do
 		:: b == BITS -> break
 		:: else ->
 			assert(!bits[b] || (tuple[b] != ABSENT && tuple[b] != ORPHAN)); /* lost */
-			assert(bits[b] || !(tuple[b] > 0 && tuple[b] <= USERS) || hurt[b]); /* bare */
+			assert(bits[b] || !(tuple[b] > 0 && tuple[b] <= USERS)); /* bare */
 			b++
 		od
 	};

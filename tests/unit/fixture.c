@@ -52,6 +52,18 @@ struct slab_key fixture_key(
 	return slab_key(t, slab_lane_hash(t, lane), number);
 }
 
+struct tuplebind_slab *fixture_obtain(
+	struct table *t, struct tuplebind_lane lane, unsigned number, uint64_t *tag)
+{
+	struct slab_first first = {.bit = 42};
+	struct tuplebind_slab *slab =
+		slab_obtain(t, &lane, fixture_key(t, &lane, number), number, &first, tag);
+
+	if (first.claim != CLAIM_NONE)
+		claim_give_back(t, first.claim);
+	return slab;
+}
+
 void fixture_positions(struct portset *s, const struct table *t, unsigned number, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -165,6 +177,35 @@ void fixture_connect(struct fixture_connection *c)
 	fixture_need(c->server >= 0, "accept");
 	local_of(c->client, c->lane.laddr, &c->lport);
 	local_of(c->listener, c->lane.faddr, &c->lane.fport);
+}
+
+void fixture_disconnect(struct fixture_connection *c)
+{
+	struct linger reset = {.l_onoff = 1};
+
+	if (c->client < 0)
+		return;
+	setsockopt(c->client, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+	close(c->client);
+	close(c->server);
+	c->client = c->server = -1;
+}
+
+void fixture_reconnect(struct fixture_connection *c)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in to = from;
+	int on = 1;
+
+	from.sin_port = htons(c->lport);
+	to.sin_port = htons(c->lane.fport);
+	c->client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(c->client, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	fixture_need(bind(c->client, (struct sockaddr *)&from, sizeof from) == 0 &&
+			     connect(c->client, (struct sockaddr *)&to, sizeof to) == 0,
+		"the same connection again");
+	c->server = accept(c->listener, NULL, NULL);
+	fixture_need(c->server >= 0, "accept");
 }
 
 uint64_t fixture_random(uint64_t *state)

@@ -28,6 +28,10 @@ struct tuplebind_lane fixture_lane(unsigned n);
 struct slab_key fixture_key(
 	const struct table *t, const struct tuplebind_lane *lane, unsigned number);
 
+/* slab_obtain(), and gives back the claim that the slab was made with: it is empty. */
+struct tuplebind_slab *fixture_obtain(
+	struct table *t, struct tuplebind_lane lane, unsigned number, uint64_t *tag);
+
 /* Adds the ports of the first @count positions of slab @number to @s. */
 void fixture_positions(struct portset *s, const struct table *t, unsigned number, unsigned count);
 
@@ -61,6 +65,10 @@ struct fixture_connection {
 };
 
 void fixture_connect(struct fixture_connection *c);
+
+/* Ends it without TIME_WAIT; makes it again, with the same tuple. Both are async-signal-safe. */
+void fixture_disconnect(struct fixture_connection *c);
+void fixture_reconnect(struct fixture_connection *c);
 
 /* Repeatable pseudo-random numbers. */
 uint64_t fixture_random(uint64_t *state);

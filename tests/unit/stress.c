@@ -1,20 +1,25 @@
 /*
  * Many threads or processes on a table that is too small for them.
  *
- *     stress threads|processes|killed [percent]
+ *     stress threads|processes|killed|reaped [percent]
  *
  * Every worker takes claims and gives them back at random, in more lanes than the table has
  * room for, so that slabs are made, recycled and full all the time. Who has a claim
  * enters himself as the holder of its port, in memory all share: a port that has a holder
  * already was given out twice. With `killed' workers are killed at random while others go
  * on: what the dead held must stay held until it is given back for them, as reap would.
- * In the end all must have been given back, and every lane be good for all of its ports.
+ * With `reaped' what a worker has is in flight, as in a connect() that takes long; threads, and
+ * then processes that are killed at random, work while others reap without a pause: what the living
+ * have must stay theirs, and in the end one reap must set all right. In the end all must have been
+ * given back, and every lane be good for all of its ports.
  *
  * `percent' of the usual work is done (stress_percent.h). Exits 0, or 1 with a line on stderr for
  * each of the first failures.
  */
 #include "fixture.h"
 #include "stress_percent.h"
+#include "table/process.h"
+#include "table/reap.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -46,6 +51,8 @@ struct place {
 /* What workers share, apart from the table. */
 struct shared {
 	_Atomic uint32_t failures, stop;
+	_Atomic uint32_t dying[WORKERS + KILLS + 1]; /* numbers of workers about to be killed */
+	_Atomic uint64_t reaped;
 	_Atomic uint64_t taken, lane_full, table_full;
 	struct place places[LANES][LANE_PORTS];
 };
@@ -55,6 +62,7 @@ static struct table table;
 static struct portorder *ports;
 static uint16_t port_numbers[LANE_PORTS];
 static struct claim_walk *walk;
+static bool flying; /* what is held is in flight */
 
 static void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -75,6 +83,7 @@ static void fail(const char *format, ...)
 struct held {
 	unsigned lane, port;
 	claim c;
+	struct tuplebind_flight *flight;
 };
 
 struct worker {
@@ -94,27 +103,33 @@ static unsigned place_of(uint16_t port)
 	return 0;
 }
 
-static void enter_holder(struct worker *w, unsigned lane, unsigned port, claim c)
+static void enter_holder(
+	struct worker *w, unsigned lane, unsigned port, claim c, struct tuplebind_flight *flight)
 {
 	struct place *place = &shared->places[lane][port];
-	uint32_t nobody = 0;
+	uint32_t holder = 0;
 
-	if (!atomic_compare_exchange_strong(&place->holder, &nobody, w->number))
+	/* From a dead one it comes by reap. */
+	if (!atomic_compare_exchange_strong(&place->holder, &holder, w->number) &&
+		(!atomic_load(&shared->dying[holder]) ||
+			!atomic_compare_exchange_strong(&place->holder, &holder, w->number)))
 		fail("port %u of lane %u was given to %u and is held by %u", port_numbers[port],
-			lane, w->number, nobody);
+			lane, w->number, holder);
 	atomic_store(&place->claim, c);
-	w->held[w->count++] = (struct held){lane, port, c};
+	w->held[w->count++] = (struct held){lane, port, c, flight};
 }
 
 /* One in four times a certain port is wanted. */
-static int take(struct worker *w, const struct tuplebind_lane *lane, claim *c, uint16_t *port)
+static int take(struct worker *w, const struct tuplebind_lane *lane, _Atomic uint64_t *flight,
+	claim *c, uint16_t *port)
 {
 	uint64_t choice = fixture_random(&w->random);
 
 	if (choice % 4 != 0)
-		return claim_take(&table, lane, ports, STAGE_LATE, walk, 0, c, port);
+		return claim_take_announced(&table, lane, slab_lane_hash(&table, lane), ports,
+			STAGE_LATE, walk, 0, flight, c, port);
 	*port = port_numbers[choice / 4 % LANE_PORTS];
-	return claim_take_port(&table, lane, *port, NULL, c);
+	return claim_take_port(&table, lane, *port, flight, c);
 }
 
 static void take_one(struct worker *w)
@@ -123,14 +138,17 @@ static void take_one(struct worker *w)
 	struct tuplebind_lane lane = fixture_lane(number);
 	uint16_t port;
 	claim c;
-	int got = take(w, &lane, &c, &port);
+	struct tuplebind_flight *flight = flying ? flight_begin(&table, process_own_token()) : NULL;
+	int got = take(w, &lane, flight_what(flight), &c, &port);
 
 	w->taken += got == 0;
 	w->lane_full += got == -EADDRNOTAVAIL;
 	w->table_full += got == -ENOSPC;
 	if (got == 0)
-		enter_holder(w, number, place_of(port), c);
-	else if (got != -EADDRNOTAVAIL && got != -ENOSPC)
+		enter_holder(w, number, place_of(port), c, flight);
+	else
+		flight_end(flight);
+	if (got != 0 && got != -EADDRNOTAVAIL && got != -ENOSPC)
 		fail("taking a claim ends with %d", got);
 }
 
@@ -158,9 +176,16 @@ static void give_back_one(struct worker *w)
 	if (!atomic_compare_exchange_strong(&place->holder, &self, 0))
 		fail("port %u of lane %u has the holder %u, not %u", port_numbers[h.port], h.lane,
 			self, w->number);
+	/* One in eight as what is maybe shared is closed: without a flight. */
+	if (flying && fixture_random(&w->random) % 8 == 0) {
+		flight_end(h.flight);
+		reap_claim(&table, h.c);
+		return;
+	}
 	if (!claim_give_back(&table, h.c))
 		fail("port %u of lane %u was not there to be given back", port_numbers[h.port],
 			h.lane);
+	flight_end(h.flight);
 }
 
 static void one_turn(struct worker *w)
@@ -318,12 +343,67 @@ static void run_processes(void)
 		await_process(children[i]);
 }
 
+static void reap_all(struct reap *r)
+{
+	for (uint64_t i = 0; i < table.slab_count; i++)
+		if (reap_slab(r, &table.slabs[i], NULL) < 0)
+			fail("sock_diag does not answer");
+}
+
+/* Once, when nobody does anything any more. */
+static void reap_what_was_left(void)
+{
+	struct reap reap;
+
+	fixture_need(reap_start(&reap, &table) == 0, "reap_start");
+	reap_all(&reap);
+	atomic_fetch_add(&shared->reaped, reap.freed);
+	reap_end(&reap);
+}
+
+/* Reaps all the time. */
+static void reap_until_stopped(uint32_t number)
+{
+	struct reap reap;
+	int error = reap_start(&reap, &table);
+
+	/* A reaper before this one was killed; or there is one already. */
+	while (error == -EBUSY && atomic_load(&shared->stop) == 0) {
+		sched_yield();
+		error = reap_start(&reap, &table);
+	}
+	if (error < 0)
+		return;
+	while (atomic_load(&shared->stop) == 0)
+		reap_all(&reap);
+	atomic_fetch_add(&shared->reaped, reap.freed);
+	reap_end(&reap);
+}
+
+static void *reaper_main(void *argument)
+{
+	reap_until_stopped(0);
+	return NULL;
+}
+
+static void run_threads_and_reaper(void)
+{
+	pthread_t reaper;
+
+	fixture_need(pthread_create(&reaper, NULL, reaper_main, NULL) == 0, "pthread_create");
+	run_threads();
+	atomic_store(&shared->stop, 1);
+	pthread_join(reaper, NULL);
+}
+
 static void run_all(void (*run)(void), unsigned long percent)
 {
 	iterations = ITERATIONS / 100 * percent;
 	begin(SLABS);
 	run();
 	check_stress(iterations);
+	if (flying)
+		reap_what_was_left();
 	check_all_is_free();
 }
 
@@ -379,21 +459,30 @@ static void check_no_survivor_holds(const uint32_t *numbers)
 					fail("worker %u has not given everything back", numbers[i]);
 }
 
+/* One in three reaps, if somebody is to. */
+static void (*work_of(unsigned i))(uint32_t)
+{
+	return flying && i % 3 == 0 ? reap_until_stopped : work_until_stopped;
+}
+
 static void kill_round(uint64_t *random)
 {
 	pid_t children[WORKERS];
 	uint32_t numbers[WORKERS], next = 1;
 
 	for (unsigned i = 0; i < WORKERS; i++)
-		children[i] = start_process(work_until_stopped, numbers[i] = next++);
+		children[i] = start_process(work_of(i), numbers[i] = next++);
 	for (unsigned kills = 0; kills < KILLS; kills++) {
 		unsigned i = (unsigned)(fixture_random(random) % WORKERS);
 
 		usleep((unsigned)(fixture_random(random) % 2000));
+		if (flying)
+			atomic_store(&shared->dying[numbers[i]], 1);
 		kill(children[i], SIGKILL);
 		waitpid(children[i], NULL, 0);
-		bury(numbers[i]);
-		children[i] = start_process(work_until_stopped, numbers[i] = next++);
+		if (!flying)
+			bury(numbers[i]);
+		children[i] = start_process(work_of(i), numbers[i] = next++);
 	}
 	atomic_store(&shared->stop, 1);
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -403,20 +492,28 @@ static void kill_round(uint64_t *random)
 
 static void run_killed(unsigned long percent)
 {
-	uint64_t random = 1, taken = 0;
+	uint64_t random = 1, taken = 0, reaped = 0;
 	unsigned long rounds = ROUNDS * percent / 100;
 
 	for (unsigned long round = 0; round < (rounds > 0 ? rounds : 1); round++) {
-		begin(KILL_SLABS);
+		/* What the dead leave is not out of use for long if it is reaped. */
+		begin(flying ? SLABS : KILL_SLABS);
 		kill_round(&random);
-		clear_what_the_dead_left();
+		if (flying)
+			reap_what_was_left();
+		else
+			clear_what_the_dead_left();
 		check_all_is_free();
+		reaped += atomic_load(&shared->reaped);
 		taken += atomic_load(&shared->taken);
 		if (atomic_load(&shared->failures) != 0)
 			return;
 		end();
 	}
-	printf("%llu claims by survivors\n", (unsigned long long)taken);
+	printf("%llu claims by survivors, %llu reaped\n", (unsigned long long)taken,
+		(unsigned long long)reaped);
+	if (flying && reaped == 0)
+		fail("this was no stress");
 }
 
 int main(int argc, char **argv)
@@ -432,8 +529,15 @@ int main(int argc, char **argv)
 		run_all(run_processes, percent);
 	} else if (strcmp(how, "killed") == 0) {
 		run_killed(percent);
+	} else if (strcmp(how, "reaped") == 0) {
+		flying = true;
+		run_all(run_threads_and_reaper, percent / 10 + 1);
+		if (atomic_load(&shared->failures) != 0)
+			return 1;
+		end();
+		run_killed(percent / 4 + 1);
 	} else {
-		fprintf(stderr, "usage: stress threads|processes|killed [percent]\n");
+		fprintf(stderr, "usage: stress threads|processes|killed|reaped [percent]\n");
 		return 2;
 	}
 	return atomic_load(&shared->failures) != 0;

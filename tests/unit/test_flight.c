@@ -53,9 +53,9 @@ Test(flight, ends)
 
 Test(flight, several_at_once)
 {
-	for (uint64_t i = 0; i < 8; i++)
+	for (uint64_t i = 0; i < 64; i++)
 		carry(self, a_claim + i);
-	for (uint64_t i = 0; i < 8; i++)
+	for (uint64_t i = 0; i < 64; i++)
 		cr_expect(flight_has(&t, a_claim + i));
 	cr_expect_null(flight_begin(&t, self), "no place near its own");
 	cr_expect_null(flight_what(NULL));

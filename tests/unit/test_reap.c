@@ -5,6 +5,7 @@
  */
 #include "fixture.h"
 #include "kernel/diag.h"
+#include "table/inspect.h"
 #include "table/process.h"
 #include "table/reap.h"
 
@@ -224,6 +225,86 @@ Test(reap, what_a_dead_recycler_left_is_taken_up)
 				0, "state %u, %u words", state, words);
 		}
 	}
+}
+
+static void reap_one(struct tuplebind_slab *slab)
+{
+	cr_assert_eq(reap_start(&reap, &t), 0);
+	cr_expect_geq(reap_slab(&reap, slab, NULL), 0);
+	reap_end(&reap);
+}
+
+/* It was another lane's when they found it, and they died before they could undo their claims. */
+Test(reap, bits_of_dead_claimers_in_a_slab_that_is_nobodys_go)
+{
+	static const enum tuplebind_slab_state states[] = {
+		TUPLEBIND_SLAB_DEAD, TUPLEBIND_SLAB_TENTATIVE};
+	struct tuplebind_slab *slab = t.slabs;
+
+	for (unsigned i = 0; i < 2; i++) {
+		atomic_store(&slab->tag, UINT64_C(5) << 10 | states[i]);
+		atomic_store(&slab->claims[3], 1 << 7 | 1);
+		reap_one(slab);
+		cr_expect_eq(fixture_claims(&t), 0, "state %u", states[i]);
+		cr_expect_eq(slab_state(atomic_load(&slab->tag)), TUPLEBIND_SLAB_DEAD);
+		cr_expect_eq(atomic_load(&slab->owner), 0);
+	}
+}
+
+/* Who lives undoes it himself: whatever he takes the slab for. */
+Test(reap, bits_of_living_claimers_in_a_slab_that_is_nobodys_stay)
+{
+	struct tuplebind_flight *f = flight_begin(&t, process_token(getpid()));
+	struct tuplebind_slab *slab = t.slabs;
+	uint64_t found = UINT64_C(7) << 10 | TUPLEBIND_SLAB_LIVE;
+
+	atomic_store(&slab->tag, UINT64_C(5) << 10 | TUPLEBIND_SLAB_DEAD);
+	atomic_store(&slab->claims[0], 3);
+	atomic_store(flight_what(f), claim_make(&t, slab, found, 1));
+	reap_one(slab);
+	cr_expect_eq(atomic_load(&slab->claims[0]), 2);
+	flight_end(f);
+	reap_one(slab);
+	cr_expect_eq(fixture_claims(&t), 0);
+}
+
+/* A recycler sets bits as well, which are not to be given back one by one. */
+Test(reap, a_claim_in_a_slab_that_is_being_recycled_is_left_alone)
+{
+	uint64_t tag;
+	struct tuplebind_slab *slab;
+
+	take(1000);
+	slab = slab_of(1000, &tag);
+	atomic_store(&slab->owner, (uint32_t)getpid());
+	cr_expect_eq(reap_all(), 0);
+	atomic_store(&slab->owner, 0);
+	cr_expect_eq(reap_all(), 1);
+}
+
+Test(reap, a_claim_that_is_inspected_is_given_back_by_the_inspector)
+{
+	uint64_t token = process_token(getpid());
+	claim c = take(1000);
+
+	cr_assert(inspect_begin(&t, token, c));
+	cr_expect_not(inspect_begin(&t, token, c), "one at a time");
+	cr_expect_null(flight_with(&t, token, c));
+	cr_expect_not(reap_claim(&t, c));
+	cr_expect(claim_give_back(&t, c), "left to reap");
+	cr_expect_eq(fixture_claims(&t), 1);
+	inspect_end(&t, c);
+	cr_expect(reap_claim(&t, c));
+	cr_expect_eq(fixture_claims(&t), 0);
+}
+
+Test(reap, the_place_of_a_dead_inspector_is_taken_over)
+{
+	claim c = take(1000);
+
+	cr_assert(inspect_begin(&t, fixture_dead_pid() | UINT64_C(1) << 32, c));
+	cr_expect_eq(reap_all(), 1);
+	cr_expect_not(claim_inspected(&t, c));
 }
 
 Test(reap, a_slab_under_work_by_the_living_is_left_alone)

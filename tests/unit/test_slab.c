@@ -20,9 +20,7 @@ static void use_table(uint64_t slabs)
 
 static struct tuplebind_slab *obtain(unsigned lane_number, unsigned number, uint64_t *tag)
 {
-	struct tuplebind_lane lane = fixture_lane(lane_number);
-
-	return slab_obtain(&t, &lane, fixture_key(&t, &lane, number), number, tag);
+	return fixture_obtain(&t, fixture_lane(lane_number), number, tag);
 }
 
 static struct slab_key key_of(unsigned lane_number, unsigned number)
@@ -204,6 +202,28 @@ Test(slab, one_with_a_claim_stays)
 	cr_expect_eq(slab_find(&t, key_of(1, 0), &tag), slab);
 	cr_expect_eq(atomic_load(&slab->owner), 0);
 	cr_expect_not_null(obtain(2, 0, &tag), "once empty it may be had");
+}
+
+/* Else two lanes could take it from each other for ever, each before the other claims in it. */
+Test(slab, one_is_made_with_a_claim)
+{
+	struct tuplebind_lane lane = fixture_lane(1);
+	struct slab_first first = {.bit = 130}, again = {.bit = 131};
+	struct slab_key key;
+	struct tuplebind_slab *slab;
+	uint64_t tag;
+
+	use_table(1);
+	key = fixture_key(&t, &lane, 0);
+	slab = slab_obtain(&t, &lane, key, 0, &first, &tag);
+	cr_assert_not_null(slab);
+	cr_expect_eq(first.claim, claim_make(&t, slab, tag, 130));
+	cr_expect_eq(fixture_claims(&t), 1);
+	cr_expect_null(obtain(2, 0, &tag), "it is not empty");
+	cr_expect_eq(slab_obtain(&t, &lane, key, 0, &again, &tag), slab);
+	cr_expect_eq(again.claim, CLAIM_NONE, "it was there already");
+	cr_expect(claim_give_back(&t, first.claim));
+	cr_expect_eq(fixture_claims(&t), 0);
 }
 
 Test(slab, no_room_is_told)
