@@ -277,6 +277,8 @@ static void check_stress(uint64_t least)
 	printf("%llu claims, %llu times no port free, %llu times no slab\n",
 		(unsigned long long)taken, (unsigned long long)lane_full,
 		(unsigned long long)table_full);
+	/* Not once more by each child. */
+	fflush(stdout);
 	if (taken < least || lane_full == 0 || table_full == 0)
 		fail("this was no stress");
 }
