@@ -48,8 +48,8 @@ static inline unsigned claim_inspection(claim c)
 static inline bool claim_inspected(const struct table *t, claim c)
 {
 	/* seq_cst: after the announcement; pairs with inspect_begin(). */
-	return atomic_load_explicit(&t->header->inspections[claim_inspection(c)].what,
-		       memory_order_seq_cst) == claim_place(c);
+	return claim_place(atomic_load_explicit(&t->header->inspections[claim_inspection(c)].what,
+		       memory_order_seq_cst)) == claim_place(c);
 }
 
 /* Where this process stands in its lanes; one per process, all zero but for the secret. */

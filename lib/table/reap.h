@@ -22,6 +22,7 @@ struct reap {
 	int diag;	   /* from diag_open() */
 	bool keep_orphans; /* leave claims of tuples the kernel is still finishing */
 	uint64_t freed, kept;
+	unsigned cleared; /* bits in slabs that are nobody's, so far */
 };
 
 /* Begins a reap: one at a time per table. 0, -EBUSY while another process is at it, or -errno. */
