@@ -30,7 +30,7 @@ enum addr_reach { ADDR_LOOPBACK, ADDR_LINK, ADDR_GLOBAL };
 #define ADDR_V4_PREFIX htobe32(0xffff)
 
 /* The sixteen bytes as numbers in memory order, inline: each connect() asks several of these. */
-static inline uint64_t addr_word(const struct addr *a, unsigned which)
+static inline uint64_t addr_word(const struct addr *a, size_t which)
 {
 	uint64_t word;
 
@@ -38,7 +38,7 @@ static inline uint64_t addr_word(const struct addr *a, unsigned which)
 	return word;
 }
 
-static inline uint32_t addr_quarter(const struct addr *a, unsigned which)
+static inline uint32_t addr_quarter(const struct addr *a, size_t which)
 {
 	uint32_t quarter;
 

@@ -92,6 +92,7 @@ static bool next_address(struct attempt *a, struct source_walk *walk, bool first
 
 static void start_walk(const struct attempt *a, struct source_walk *walk)
 {
+	walk->automatic = true; /* nothing of a pool, if the program has bound an address */
 	if (!a->address_given)
 		source_walk_start(
 			walk, &library.sources, a->rule, library.plan.balance, &a->faddr, a->fport);

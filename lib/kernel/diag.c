@@ -115,37 +115,31 @@ int diag_query_cookie(int fd, const struct tuplebind_lane *lane, uint16_t lport,
 		struct nlmsghdr head;
 		char bytes[1024];
 	} reply;
-	int result;
 
 	*cookie = 0;
 	memcpy(laddr.bytes, lane->laddr, sizeof laddr.bytes);
 	bool v4 = addr_is_v4(&laddr);
 	request.body.sdiag_family = v4 ? AF_INET : AF_INET6;
 	put_ends(&request.body.id, lane, lport, v4);
-	result =
+	int error =
 		send_bytes(fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
-	if (result == 0) {
-		/* The kernel answers within sendmsg(). */
-		long got = receive(fd, &reply, sizeof reply, MSG_DONTWAIT);
-
-		if (got < 0) {
-			result = (int)got;
-		} else if (!NLMSG_OK(&reply.head, (unsigned)got)) {
-			result = -EPROTO;
-		} else if (reply.head.nlmsg_type == NLMSG_ERROR) {
-			int error = netlink_error(&reply.head);
-
-			result = error == -ENOENT ? DIAG_ABSENT : error;
-		} else if (!netlink_holds(&reply.head, sizeof(struct inet_diag_msg))) {
-			result = -EPROTO;
-		} else {
-			const struct inet_diag_msg *m = NLMSG_DATA(&reply.head);
-
-			result = (int)state_found(m, lane->protocol, lane->fport);
-			*cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0];
-		}
+	if (error < 0)
+		return error;
+	/* The kernel answers within sendmsg(). */
+	long got = receive(fd, &reply, sizeof reply, MSG_DONTWAIT);
+	if (got < 0)
+		return (int)got;
+	if (!NLMSG_OK(&reply.head, (unsigned)got))
+		return -EPROTO;
+	if (reply.head.nlmsg_type == NLMSG_ERROR) {
+		error = netlink_error(&reply.head);
+		return error == -ENOENT ? DIAG_ABSENT : error;
 	}
-	return result;
+	if (!netlink_holds(&reply.head, sizeof(struct inet_diag_msg)))
+		return -EPROTO;
+	const struct inet_diag_msg *m = NLMSG_DATA(&reply.head);
+	*cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0];
+	return (int)state_found(m, lane->protocol, lane->fport);
 }
 
 int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)

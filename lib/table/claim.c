@@ -243,6 +243,7 @@ static bool being_recycled(const struct tuplebind_slab *slab)
  * Claims in slab @number of the lane, made if need be. 0, -EADDRNOTAVAIL, -ENOSPC, or
  * -EAGAIN when somebody was at work on the slab.
  */
+/* NOLINTBEGIN(readability-non-const-parameter): *crowded is set by way of the target */
 static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, struct slab_key key,
 	unsigned number, const struct span *s, _Atomic uint64_t *flight, bool *crowded, claim *out)
 {
@@ -264,6 +265,7 @@ static int claim_in_number(struct table *t, const struct tuplebind_lane *lane, s
 	}
 	return -EAGAIN;
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 /*
  * Moves the walk on, so that the next one of this lane starts behind the port that this one got.

@@ -133,7 +133,7 @@ static int judge(struct reap *r, struct tuplebind_slab *slab, const struct tuple
 			       : claim_is_set(slab, c) ? STRAY
 						       : GONE;
 	if (verdict != STRAY)
-		return verdict;
+		return (int)verdict;
 	/* claims.pml: I5 */
 	if (flight_has(r->table, c))
 		return HELD;
