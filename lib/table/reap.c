@@ -164,6 +164,18 @@ static int inspect(struct reap *r, struct tuplebind_slab *slab, const struct tup
 	return verdict;
 }
 
+/* The same; most claims are held, and need no inspection to find that out. */
+static int look_at(struct reap *r, struct tuplebind_slab *slab, const struct tuplebind_lane *lane,
+	uint16_t port, claim c)
+{
+	/* claims.pml: R2 */
+	int abandoned = is_abandoned(r, lane, port);
+
+	if (abandoned <= 0)
+		return abandoned < 0 ? abandoned : HELD;
+	return inspect(r, slab, lane, port, c); /* slabs.pml: T5 */
+}
+
 /* True when the slab is where its lane and number say: else its lane is being written, or was
  * scribbled over. */
 static bool is_at_home(const struct table *t, const struct tuplebind_slab *slab, uint64_t tag,
@@ -286,18 +298,14 @@ int reap_slab(struct reap *r, struct tuplebind_slab *slab, const uint64_t *seen)
 		if (!(claims & mask) || (seen != NULL && seen[bit / 64] & mask))
 			continue;
 		claim c = claim_make(r->table, slab, tag, bit);
-		uint16_t port = claim_port(r->table, c);
-		/* claims.pml: R2. Most are held: they need no inspection. */
-		int stray = is_abandoned(r, &lane, port);
-		if (stray > 0)
-			stray = inspect(r, slab, &lane, port, c); /* slabs.pml: T5 */
-		if (stray < 0)
-			return stray;
-		if (stray == STRAY) {
+		int verdict = look_at(r, slab, &lane, claim_port(r->table, c), c);
+		if (verdict < 0)
+			return verdict;
+		if (verdict == STRAY) {
 			table_count(r->table, TUPLEBIND_REAPED);
 			freed++;
 		}
-		r->kept += stray == HELD;
+		r->kept += verdict == HELD;
 	}
 	r->freed += (unsigned)freed;
 	return freed;
@@ -312,7 +320,7 @@ bool reap_claim(struct table *t, claim c)
 	if (slab == NULL || !slab_read(slab, &lane, &number))
 		return true; /* it is not there any more */
 	struct reap r = {.table = t, .token = process_own_token(), .diag = diag_open()};
-	int verdict = r.diag < 0 ? r.diag : inspect(&r, slab, &lane, claim_port(t, c), c);
+	int verdict = r.diag < 0 ? r.diag : look_at(&r, slab, &lane, claim_port(t, c), c);
 	if (r.diag >= 0)
 		diag_close(r.diag);
 	if (verdict < 0 || verdict == HELD) {

@@ -465,7 +465,7 @@ inline reap(me, b, f, who, has, keep)
 	:: atomic { b < BITS && !bits[b] -> b++ } /* R1: reap_slab() */
 	:: b < BITS && bits[b] ->
 		if
-		:: !ABANDONED(b, keep) /* R2: reap_slab() */
+		:: !ABANDONED(b, keep) /* R2: look_at() */
 		:: ABANDONED(b, keep) -> inspect(me, b, f, who, has, keep)
 		fi;
 		b++

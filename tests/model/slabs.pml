@@ -662,7 +662,7 @@ inline inspect_all(me, s, tag)
 		:: mask > ALL -> break
 		:: mask <= ALL ->
 			if
-			:: words[s * 2 + w] & mask -> inspect(me, s, w, mask, tag) /* T5: clear_nobodys() reap_slab() */
+			:: words[s * 2 + w] & mask -> inspect(me, s, w, mask, tag) /* T5: clear_nobodys() look_at() */
 			:: !(words[s * 2 + w] & mask)
 			fi;
 			mask = mask * 2
