@@ -1,0 +1,409 @@
+/*
+ * System calls that fail, as under a sandbox, at a limit, or on an old kernel: what is then made of
+ * them, and what the program is told. Each case in a process of its own, which has the calls
+ * refused by a filter and then looks.
+ */
+#include "base/random.h"
+#include "fixture.h"
+#include "kernel/addresses.h"
+#include "kernel/diag.h"
+#include "kernel/netns.h"
+#include "kernel/route.h"
+#include "kernel/sysctl.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct fixture_connection connection;
+static struct addresses_buffer buffer;
+static struct fault fault;
+static struct netns ns;
+static struct table t;
+static char name[32], path[TABLE_PATH_MAX];
+
+struct refusal {
+	int number, argument;
+	uint32_t value;
+	int error;
+};
+
+struct refused_case {
+	const char *what;
+	struct refusal calls[2];
+	bool (*holds)(void);
+};
+
+#define ALL -1, 0 /* whatever the arguments are */
+
+static void expect_all(const struct refused_case *cases, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		int status = -1;
+		pid_t child = fork();
+
+		if (child == 0) {
+			for (unsigned k = 0; k < 2 && cases[i].calls[k].error != 0; k++)
+				fixture_refuse(cases[i].calls[k].number, cases[i].calls[k].argument,
+					cases[i].calls[k].value, cases[i].calls[k].error);
+			_exit(cases[i].holds() ? 0 : 1);
+		}
+		cr_assert_eq(waitpid(child, &status, 0), child);
+		cr_expect_eq(status, 0, "%s", cases[i].what);
+	}
+}
+
+static void setup(void)
+{
+	cr_assert_eq(netns_current(&ns), 0);
+	snprintf(name, sizeof name, "refused-%d", (int)getpid());
+	table_path(path, name, geteuid(), &ns);
+}
+
+static void teardown(void)
+{
+	unlink(path);
+}
+
+TestSuite(refused, .init = setup, .fini = teardown);
+
+/* Random bytes. */
+
+static bool bytes_are_drawn(void)
+{
+	uint8_t one[32] = {0}, other[32] = {0}, none[32] = {0};
+
+	random_bytes(one, sizeof one);
+	random_bytes(other, sizeof other);
+	return memcmp(one, none, sizeof none) != 0 && memcmp(other, none, sizeof none) != 0 &&
+	       memcmp(one, other, sizeof one) != 0;
+}
+
+Test(refused, random_bytes)
+{
+	static const struct refused_case cases[] = {
+		{"GRND_INSECURE is newer", {{SYS_getrandom, 2, 4, EINVAL}}, bytes_are_drawn},
+		{"no generator", {{SYS_getrandom, ALL, ENOSYS}}, bytes_are_drawn},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+/* Questions. */
+
+static void see(
+	void *context, const struct tuplebind_lane *lane, uint16_t lport, enum diag_state state)
+{
+	_exit(2);
+}
+
+static void see_port(void *context, uint16_t port)
+{
+	_exit(2);
+}
+
+static bool diag_is(int error)
+{
+	return diag_tuple(&connection.lane, connection.lport) == error &&
+	       diag_dump(IPPROTO_TCP, 0, see, NULL) == error &&
+	       diag_listeners(see_port, NULL) == error;
+}
+
+static bool diag_has_no_socket(void)
+{
+	return diag_is(-EMFILE) && diag_open() == -EMFILE && !diag_sees_udp();
+}
+
+static bool diag_is_forbidden(void)
+{
+	return diag_is(-EPERM) && !diag_sees_udp();
+}
+
+/* Nothing speaks against UDP where it only cannot be asked. */
+static bool udp_is_thought_seen(void)
+{
+	return diag_sees_udp();
+}
+
+Test(refused, sock_diag)
+{
+	static const struct refused_case cases[] = {
+		{"netlink", {{SYS_socket, 0, AF_NETLINK, EMFILE}}, diag_has_no_socket},
+		{"question", {{SYS_sendmsg, ALL, EPERM}}, diag_is_forbidden},
+		{"answer", {{SYS_recvfrom, ALL, EPERM}}, diag_is_forbidden},
+		{"no socket to ask with", {{SYS_socket, 0, AF_INET, EMFILE}}, udp_is_thought_seen},
+		{"no port to ask with", {{SYS_bind, ALL, EADDRINUSE}}, udp_is_thought_seen},
+	};
+
+	fixture_connect(&connection);
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+static bool interface_is(const char *interface, int error)
+{
+	struct addr a;
+
+	return addresses_of(interface, &a, 1, &buffer) == error;
+}
+
+static bool no_interface_by_that_name(void)
+{
+	return interface_is("longer-than-any-interface", -ENODEV) &&
+	       interface_is("none-such", -ENODEV) && addresses_of("lo", NULL, 0, &buffer) > 0;
+}
+
+static bool addresses_are_not_told(void)
+{
+	return interface_is("lo", -EPERM);
+}
+
+Test(refused, addresses)
+{
+	static const struct refused_case cases[] = {
+		{"nothing", {{0}}, no_interface_by_that_name},
+		{"netlink", {{SYS_socket, 0, AF_NETLINK, EPERM}}, addresses_are_not_told},
+		{"index", {{SYS_ioctl, ALL, EPERM}}, addresses_are_not_told},
+		{"question", {{SYS_sendto, ALL, EPERM}}, addresses_are_not_told},
+		{"answer", {{SYS_recvfrom, ALL, EPERM}}, addresses_are_not_told},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+/* Whether there is a route cannot be said; the source address is still found. */
+static bool routes_are_found_by_socket(void)
+{
+	struct addr to, from = {.scope = 0};
+	unsigned bits = 77;
+
+	addr_parse("127.0.0.1", &to);
+	return route_source(&to, &from) == 0 && addr_equal(&from, &to) &&
+	       route_check(&to, &to) == 0 && !route_is_local(&to, &bits) && bits == 77;
+}
+
+static bool routes_are_not_found(void)
+{
+	struct addr to, from;
+
+	addr_parse("127.0.0.1", &to);
+	return route_source(&to, &from) == -EMFILE;
+}
+
+static bool routes_are_found(void)
+{
+	struct addr to, from = {.scope = 0};
+	unsigned bits = 0;
+
+	addr_parse("127.0.0.1", &to);
+	return route_source(&to, &from) == 0 && addr_equal(&from, &to) &&
+	       route_check(&to, &to) == 0 && route_is_local(&to, &bits) && bits >= 8;
+}
+
+Test(refused, routes)
+{
+	static const struct refused_case cases[] = {
+		{"nothing", {{0}}, routes_are_found},
+		{"netlink", {{SYS_socket, 0, AF_NETLINK, EAFNOSUPPORT}},
+			routes_are_found_by_socket},
+		{"question", {{SYS_sendto, ALL, EPERM}}, routes_are_found_by_socket},
+		{"answer", {{SYS_recvfrom, ALL, EPERM}}, routes_are_found_by_socket},
+		{"both ways",
+			{{SYS_socket, 0, AF_NETLINK, EPERM}, {SYS_socket, 0, AF_INET, EMFILE}},
+			routes_are_not_found},
+		{"connect", {{SYS_socket, 0, AF_NETLINK, EPERM}, {SYS_connect, ALL, EMFILE}},
+			routes_are_not_found},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+static bool namespace_has_no_cookie(void)
+{
+	struct netns now;
+
+	return netns_current(&now) == 0 && now.inode == ns.inode && now.cookie == 0;
+}
+
+static bool socket_may_be_anywhere(void)
+{
+	struct netns other = {.inode = ns.inode + 1, .cookie = ns.cookie + 1};
+
+	return namespace_has_no_cookie() && netns_has_socket(&other, connection.client);
+}
+
+static bool cookie_stands_in(void)
+{
+	struct netns now;
+
+	return netns_current(&now) == 0 && now.cookie == ns.cookie && now.inode == ns.cookie;
+}
+
+static bool namespace_is_unknown(void)
+{
+	struct netns now;
+
+	return netns_current(&now) == -ENOENT;
+}
+
+Test(refused, the_namespace)
+{
+	static const struct refused_case cases[] = {
+		{"socket", {{SYS_socket, ALL, EMFILE}}, namespace_has_no_cookie},
+		{"cookie", {{SYS_getsockopt, ALL, ENOPROTOOPT}}, socket_may_be_anywhere},
+		{"/proc", {{SYS_newfstatat, ALL, ENOENT}}, cookie_stands_in},
+		{"both", {{SYS_newfstatat, ALL, ENOENT}, {SYS_socket, ALL, EMFILE}},
+			namespace_is_unknown},
+	};
+
+	fixture_connect(&connection);
+	if (ns.cookie == 0)
+		cr_skip_test("this kernel has no cookies");
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+static bool ports_are_the_default(void)
+{
+	struct portset range, offered, wanted = fixture_ports("32768-60999");
+
+	return sysctl_ports(&range, &offered) == -EACCES &&
+	       memcmp(&range, &wanted, sizeof wanted) == 0 &&
+	       memcmp(&offered, &wanted, sizeof wanted) == 0;
+}
+
+Test(refused, the_range_of_ports)
+{
+	static const struct refused_case cases[] = {
+		{"files", {{SYS_openat, ALL, EACCES}}, ports_are_the_default},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+/* Tables. */
+
+/* A refusal that says @why, and has left nothing behind. */
+static bool is_not_made(int error, const char *why)
+{
+	char fresh[TABLE_PATH_MAX + 16];
+
+	snprintf(fresh, sizeof fresh, "%s.new.%d", path, (int)getpid());
+	return table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault) == error &&
+	       strstr(fault.text, path) != NULL && strstr(fault.text, why) != NULL &&
+	       access(path, F_OK) < 0 && access(fresh, F_OK) < 0;
+}
+
+static bool no_room(void)
+{
+	return is_not_made(-ENOSPC, "free some");
+}
+
+static bool no_mode(void)
+{
+	return is_not_made(-EPERM, "Operation not permitted");
+}
+
+static bool no_memory_to_make_it(void)
+{
+	return is_not_made(-ENOMEM, "TUPLEBIND_TABLE=private may help");
+}
+
+static bool no_private_one(void)
+{
+	return table_attach(&t, TABLE_PRIVATE, TABLE_SIZE_MIN, &ns, &fault) == -ENOMEM &&
+	       strstr(fault.text, "smaller TUPLEBIND_TABLE_SIZE") != NULL;
+}
+
+static bool no_name(void)
+{
+	return is_not_made(-EACCES, "Permission denied");
+}
+
+/* Somebody makes it and removes it, again and again. */
+static bool keeps_changing(void)
+{
+	return is_not_made(-EAGAIN, "keeps changing");
+}
+
+static bool no_directory(void)
+{
+	return table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault) == -EACCES &&
+	       strstr(fault.text, path) != NULL;
+}
+
+Test(refused, a_table_that_is_made)
+{
+	static const struct refused_case cases[] = {
+		{"room", {{SYS_fallocate, ALL, ENOSPC}}, no_room},
+		{"mode", {{SYS_fchmod, ALL, EPERM}}, no_mode},
+		{"memory", {{SYS_mmap, ALL, ENOMEM}}, no_memory_to_make_it},
+		{"memory of a private one", {{SYS_mmap, ALL, ENOMEM}}, no_private_one},
+#ifdef SYS_link
+		{"name", {{SYS_link, ALL, EACCES}, {SYS_linkat, ALL, EACCES}}, no_name},
+		{"name taken", {{SYS_link, ALL, EEXIST}, {SYS_linkat, ALL, EEXIST}},
+			keeps_changing},
+#else
+		{"name", {{SYS_linkat, ALL, EACCES}}, no_name},
+		{"name taken", {{SYS_linkat, ALL, EEXIST}}, keeps_changing},
+#endif
+		{"file", {{SYS_openat, ALL, EACCES}}, no_directory},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+/* A refusal of the table that is there, by all ways to open it. */
+static bool is_not_opened(int error, const char *why)
+{
+	int fd;
+
+	return table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault) == error &&
+	       strstr(fault.text, why) != NULL && table_find(&t, name, &ns, &fault) == error &&
+	       strstr(fault.text, why) != NULL && table_open(&t, path, false, &fault) == error &&
+	       strstr(fault.text, why) != NULL &&
+	       table_open_unmapped(&t, path, &fd, &fault) == error &&
+	       strstr(fault.text, why) != NULL;
+}
+
+static bool no_memory_to_open_it(void)
+{
+	return is_not_opened(-ENOMEM, "ulimit -v");
+}
+
+static bool is_not_looked_at(void)
+{
+	return is_not_opened(-EIO, "Input/output error");
+}
+
+static bool is_not_read(void)
+{
+	return is_not_opened(-EINVAL, "too short");
+}
+
+/* Only who reads it all, behind the identity. */
+static bool is_cut_short(void)
+{
+	int fd;
+
+	return table_open_unmapped(&t, path, &fd, &fault) == -EINVAL &&
+	       strstr(fault.text, "cut short while it was read") != NULL;
+}
+
+Test(refused, a_table_that_is_there)
+{
+	static const struct refused_case cases[] = {
+		{"memory", {{SYS_mmap, ALL, ENOMEM}}, no_memory_to_open_it},
+		{"what it is", {{SYS_newfstatat, ALL, EIO}, {SYS_fstat, ALL, EIO}},
+			is_not_looked_at},
+		{"its identity", {{SYS_pread64, ALL, EIO}}, is_not_read},
+		{"its header", {{SYS_pread64, 2, sizeof(struct tuplebind_header), EIO}},
+			is_cut_short},
+	};
+
+	cr_assert_eq(table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault), 0, "%s", fault.text);
+	expect_all(cases, sizeof cases / sizeof *cases);
+	table_detach(&t);
+}
