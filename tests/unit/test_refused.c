@@ -10,6 +10,8 @@
 #include "kernel/netns.h"
 #include "kernel/route.h"
 #include "kernel/sysctl.h"
+#include "table/process.h"
+#include "table/reap.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -406,4 +408,71 @@ Test(refused, a_table_that_is_there)
 	cr_assert_eq(table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault), 0, "%s", fault.text);
 	expect_all(cases, sizeof cases / sizeof *cases);
 	table_detach(&t);
+}
+
+/* Reap. */
+
+static struct tuplebind_lane lane;
+static claim stray;
+
+static bool does_not_begin(void)
+{
+	struct reap r;
+	uint64_t strays = process_strays(&t);
+
+	return reap_start(&r, &t) == -EMFILE && atomic_load(&t.header->reaper) == 0 &&
+	       !reap_claim(&t, stray) && process_strays(&t) == strays + 1 &&
+	       fixture_claims(&t) == 1;
+}
+
+/* What is not known to be gone stays, and is looked for again. */
+static bool takes_nothing(void)
+{
+	uint64_t strays = process_strays(&t);
+	unsigned number = 0;
+	struct reap r;
+
+	if (reap_start(&r, &t) != 0)
+		return false;
+	bool nothing = reap_slab(&r, claim_slab(&t, stray), NULL) == -EPERM &&
+		       reap_lane(&r, &lane, &number, UINT32_MAX, UINT64_MAX) == 0;
+	reap_end(&r);
+	return nothing && !reap_claim(&t, stray) && process_strays(&t) == strays + 1 &&
+	       fixture_claims(&t) == 1;
+}
+
+static bool takes_it(void)
+{
+	return reap_claim(&t, stray) && fixture_claims(&t) == 0 && reap_claim(&t, stray);
+}
+
+Test(refused, reap)
+{
+	static const struct refused_case cases[] = {
+		{"netlink", {{SYS_socket, 0, AF_NETLINK, EMFILE}}, does_not_begin},
+		{"question", {{SYS_sendmsg, ALL, EPERM}}, takes_nothing},
+		{"nothing", {{0}}, takes_it},
+	};
+
+	fixture_table(&t, 0);
+	lane = fixture_lane(1);
+	cr_assert_eq(claim_take_port(&t, &lane, 5555, NULL, &stray), 0);
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+/* Who holds a place is then known by its id alone. */
+static bool own_id_does(void)
+{
+	return process_start_time(getpid()) == 0 && process_token_alive((uint32_t)getpid()) &&
+	       !process_token_alive(fixture_dead_pid());
+}
+
+Test(refused, times_of_start)
+{
+	static const struct refused_case cases[] = {
+		{"/proc", {{SYS_openat, ALL, EACCES}}, own_id_does},
+		{"reading", {{SYS_read, ALL, EIO}}, own_id_does},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
 }
