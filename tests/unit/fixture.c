@@ -1,17 +1,14 @@
 #include "fixture.h"
 
+#include "../programs/refusal.h"
 #include "base/addr.h"
 #include "choose/config.h"
 #include "choose/ports.h"
 
 #include <arpa/inet.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -214,25 +211,7 @@ void fixture_reconnect(struct fixture_connection *c)
 
 void fixture_refuse(int number, int argument, uint32_t value, int error)
 {
-	size_t place = offsetof(struct seccomp_data, args);
-	struct sock_filter steps[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 3),
-		/* Without an argument the number again, which it is. */
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = sizeof steps / sizeof *steps, .filter = steps};
-
-	if (argument >= 0) {
-		steps[2].k = (uint32_t)(place + sizeof(uint64_t) * (unsigned)argument);
-		steps[3].k = value;
-	}
-	fixture_need(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-			     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0,
-		"seccomp");
+	fixture_need(refuse_call(number, argument, value, error) == 0, "seccomp");
 }
 
 uint64_t fixture_random(uint64_t *state)

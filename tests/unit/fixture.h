@@ -70,10 +70,7 @@ void fixture_connect(struct fixture_connection *c);
 void fixture_disconnect(struct fixture_connection *c);
 void fixture_reconnect(struct fixture_connection *c);
 
-/*
- * From here on the calling process's system call @number fails with @error (0: succeeds and does
- * nothing); with @argument >= 0 only where the lower half of that argument is @value.
- */
+/* refuse_call() of tests/programs/refusal.h, which has to succeed. */
 void fixture_refuse(int number, int argument, uint32_t value, int error);
 
 /* Repeatable pseudo-random numbers. */
