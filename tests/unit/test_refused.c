@@ -4,6 +4,7 @@
  * refused by a filter and then looks.
  */
 #include "base/random.h"
+#include "choose/source.h"
 #include "fixture.h"
 #include "kernel/addresses.h"
 #include "kernel/diag.h"
@@ -176,6 +177,22 @@ Test(refused, addresses)
 	expect_all(cases, sizeof cases / sizeof *cases);
 }
 
+static bool interface_is_no_pool(void)
+{
+	struct pool pool = {.parts = NULL};
+
+	return pool_parse("lo", &pool, &fault) < 0 && strstr(fault.text, "does not tell") != NULL;
+}
+
+Test(refused, an_interface_as_a_pool)
+{
+	static const struct refused_case cases[] = {
+		{"netlink", {{SYS_socket, 0, AF_NETLINK, EPERM}}, interface_is_no_pool},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
 /* Whether there is a route cannot be said; the source address is still found. */
 static bool routes_are_found_by_socket(void)
 {
@@ -220,6 +237,48 @@ Test(refused, routes)
 			routes_are_not_found},
 	};
 
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+static struct source_memory *memory;
+static struct rule rule;
+
+static bool source_is(const char *to, const char *from)
+{
+	struct addr faddr, laddr, expected;
+	struct source_walk w;
+
+	addr_parse(to, &faddr);
+	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &faddr, 80);
+	if (from == NULL)
+		return !source_walk_next(&w, &laddr);
+	addr_parse(from, &expected);
+	return source_walk_next(&w, &laddr) && addr_equal(&laddr, &expected);
+}
+
+/* What was true a while ago stays, when it is long past its second. */
+static bool source_is_remembered(void)
+{
+	return source_is("127.0.0.1", "127.0.0.1") && source_is("127.0.0.2", NULL);
+}
+
+static bool source_is_not_known(void)
+{
+	return source_is("127.0.0.1", NULL);
+}
+
+Test(refused, sources_that_were_known)
+{
+	static const struct refused_case cases[] = {
+		{"descriptors of the process", {{SYS_socket, ALL, EMFILE}}, source_is_remembered},
+		{"descriptors of the system", {{SYS_socket, ALL, ENFILE}}, source_is_remembered},
+		{"routes", {{SYS_socket, ALL, EPERM}}, source_is_not_known},
+	};
+
+	memory = fixture_shared(sizeof *memory);
+	source_start(memory, 7);
+	cr_assert(source_is("127.0.0.1", "127.0.0.1"));
+	sleep(3);
 	expect_all(cases, sizeof cases / sizeof *cases);
 }
 
