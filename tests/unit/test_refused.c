@@ -400,8 +400,9 @@ Test(refused, a_table_that_is_made)
 	static const struct refused_case cases[] = {
 		{"room", {{SYS_fallocate, ALL, ENOSPC}}, no_room},
 		{"mode", {{SYS_fchmod, ALL, EPERM}}, no_mode},
-		{"memory", {{SYS_mmap, ALL, ENOMEM}}, no_memory_to_make_it},
-		{"memory of a private one", {{SYS_mmap, ALL, ENOMEM}}, no_private_one},
+		{"memory", {{SYS_mmap, 3, MAP_SHARED, ENOMEM}}, no_memory_to_make_it},
+		{"memory of a private one", {{SYS_mmap, 3, MAP_SHARED | MAP_ANONYMOUS, ENOMEM}},
+			no_private_one},
 #ifdef SYS_link
 		{"name", {{SYS_link, ALL, EACCES}, {SYS_linkat, ALL, EACCES}}, no_name},
 		{"name taken", {{SYS_link, ALL, EEXIST}, {SYS_linkat, ALL, EEXIST}},
@@ -456,7 +457,10 @@ static bool is_cut_short(void)
 Test(refused, a_table_that_is_there)
 {
 	static const struct refused_case cases[] = {
-		{"memory", {{SYS_mmap, ALL, ENOMEM}}, no_memory_to_open_it},
+		{"memory",
+			{{SYS_mmap, 3, MAP_SHARED, ENOMEM},
+				{SYS_mmap, 3, MAP_PRIVATE | MAP_ANONYMOUS, ENOMEM}},
+			no_memory_to_open_it},
 		{"what it is", {{SYS_newfstatat, ALL, EIO}, {SYS_fstat, ALL, EIO}},
 			is_not_looked_at},
 		{"its identity", {{SYS_pread64, ALL, EIO}}, is_not_read},
