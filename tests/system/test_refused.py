@@ -10,7 +10,7 @@ import pytest
 
 TO = "127.0.0.1"
 IP_LOCAL_PORT_RANGE = 51
-IP_FREEBIND = 15
+SO_NETNS_COOKIE = 71
 NETLINK_SOCK_DIAG = 4
 
 # Linux before 6.3: neither set nor read.
@@ -93,3 +93,23 @@ def test_full_lane_that_cannot_be_reaped(served):
     claims = served.claims(8001)
     assert running.connect(running.socket(), TO, 8001) == "EADDRNOTAVAIL"
     assert served.claims(8001) == claims == served.tuples(8001)
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM])
+def test_sandbox_that_forbids_bind(served, error):
+    """No address of the pool can be had: the kernel chooses, no claim stays, and no other address is tried in vain."""
+    running = steps(served, ["bind", -1, 0, error], addrs="127.0.0.8-127.0.0.9")
+    running.open(TO, 8001, 5)
+    assert {t.laddr for t in served.tuples(8001)} == {TO}
+    assert served.claims() == []
+    expect_counters(served, bound=0, passed=5)
+
+
+@pytest.mark.parametrize("strict", ["", "1"])
+def test_no_way_to_tell_the_namespace(served, strict):
+    """Neither /proc nor a kernel that says it of a socket: one line, and the program runs without tuplebind."""
+    result = served.run("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh",
+                        harness.program("refuse"), "getsockopt", 2, SO_NETNS_COOKIE, errno.ENOPROTOOPT, "--",
+                        "sh", "-c", "LD_PRELOAD=$1 TUPLEBIND_STRICT=$2 exec echo it runs", "sh", harness.LIBRARY, strict)
+    assert result.err.count("\n") == 1 and "/proc must be mounted before Linux 5.14" in result.err, result
+    assert (result.code, result.out) == ((78, "") if strict else (0, "it runs\n")), result
