@@ -48,6 +48,12 @@ need_command() { command -v "$1" >/dev/null || need "$2"; }
 
 # shellcheck disable=SC2034 # for the scripts that source this
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libcurl4-openssl-dev libinih-dev libjansson-dev systemtap-sdt-dev libmd-dev libncurses-dev uthash-dev)
+# Some are for one test: a terminal to try top on; metrics; scripts/bench.
+# shellcheck disable=SC2034
+test_packages=(libcriterion-dev python3 python3-pytest iproute2 procps util-linux binutils musl-tools gdb liburing-dev curl etcd-server
+  nginx-light openssl wrk socat systemd tmux python3-prometheus-client python3-yaml gnuplot-nox valgrind)
+# shellcheck disable=SC2034
+system_packages=(bash-completion fish man-db mandoc scdoc zsh)
 # shellcheck disable=SC2034
 package_packages=(build-essential debhelper dpkg-dev fakeroot scdoc)
 

@@ -168,3 +168,12 @@ def test_closed_reader_of_the_log(served, tmp_path):
     assert running.wait() == 0
     assert alive.read_text() == "yes\n"
     assert served.status()["counters"]["bound"] == 1
+
+
+@pytest.mark.parametrize("disable", ["", "1"])
+def test_fork_without_handlers(served, disable):
+    """_Fork() makes a child, with the library at work and without."""
+    script = "import ctypes, os\npid = ctypes.CDLL(None)._Fork()\n" \
+             "os._exit(7) if pid == 0 else print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    result = served.run(harness.PYTHON, "-c", script, preload=harness.LIBRARY, disable=disable)
+    assert result == (0, "7\n", ""), result

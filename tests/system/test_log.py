@@ -63,6 +63,18 @@ def test_every_probe_is_documented():
     assert built == documented == {"claim", "retry", "full", "give_back"}
 
 
+def test_ports_that_changed_while_it_ran(served):
+    """The connect that meets the change is served, on a port of the new range, and tells of it."""
+    steps = served.steps(log="info")
+    steps.open(TO, PORT)
+    served.set_ports(50000, 50999)
+    steps.open(TO, PORT, 3)
+    told = one(steps.program, "ports-changed")
+    assert told["foreign"] == f"{TO}:{PORT}" and "range has changed" in told["reason"]
+    ports = [t.lport for t in served.tuples(PORT)]
+    assert int(told["local"].rsplit(":", 1)[1]) in ports and sum(port in served.ports for port in ports) == 3
+
+
 def test_connects(served):
     """What became of each connect, with the tuple that the kernel shows."""
     steps = served.steps(log="debug", addrs="127.0.0.9")

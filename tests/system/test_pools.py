@@ -342,3 +342,23 @@ def test_peer_that_does_not_answer_is_the_peers_fault(hosts):
     assert steps.connect(steps.socket(), "10.7.0.77", PORT) == "EHOSTUNREACH"
     assert opener.told("") == []
     assert opener.counts(8) == dict.fromkeys(WIRE, 2)
+
+
+def test_two_interfaces(hosts):
+    """Of each the addresses that go with the destination; the second rule knows both again."""
+    client, server = hosts
+    client.sink(f"127.0.0.1 {PORT}")
+    steps = client.steps(addrs="lo,wire", rules=f"{TO}:{PORT}=lo,wire")
+    steps.open(TO, PORT, 8)
+    steps.open("127.0.0.1", PORT, 2)
+    from_where = collections.Counter(t.laddr for t in client.tuples(PORT))
+    assert from_where == {**dict.fromkeys(WIRE, 2), "127.0.0.1": 2}
+
+
+def test_destination_that_no_address_of_very_many_reaches(host):
+    """After some of them it is given up, with the kernel's error, and no claim stays."""
+    host.add_addresses(*(f"10.9.0.{i}" for i in range(1, 101)))
+    steps = host.steps(addrs="10.9.0.1-10.9.0.100")
+    for _ in range(3):
+        assert steps.connect(steps.socket(), "203.0.113.1", PORT) == "ENETUNREACH"
+    assert host.claims() == []

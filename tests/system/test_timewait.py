@@ -68,6 +68,15 @@ def test_plain_fails_after_one_lap(served):
 
 
 @backends
+def test_peer_without_timestamps(served, backend):
+    """TCP cannot use these tuples for a minute: no connect gets one, and none hangs."""
+    served.sysctl("net.ipv4.tcp_timestamps", 0)
+    result = storms.churn(served, TO, PORT, 2 * LAP, LAP, backend=backend)
+    assert (result["done"], result["failed"]) == (LAP, {"EADDRNOTAVAIL": LAP}), result
+    assert storms.counters(served)["timewait_reused"] == 0
+
+
+@backends
 def test_ten_laps(served, backend):
     result = storms.churn(served, TO, PORT, LAPS * LAP, LAP, backend=backend)
     expect_laps(result, LAPS, LAP)

@@ -1,5 +1,6 @@
 #include "fixture.h"
 
+#include "../programs/refusal.h"
 #include "base/addr.h"
 #include "choose/config.h"
 #include "choose/ports.h"
@@ -206,6 +207,11 @@ void fixture_reconnect(struct fixture_connection *c)
 		"the same connection again");
 	c->server = accept(c->listener, NULL, NULL);
 	fixture_need(c->server >= 0, "accept");
+}
+
+void fixture_refuse(int number, int argument, uint32_t value, int error)
+{
+	fixture_need(refuse_call(number, argument, value, error) == 0, "seccomp");
 }
 
 uint64_t fixture_random(uint64_t *state)

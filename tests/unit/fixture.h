@@ -70,6 +70,9 @@ void fixture_connect(struct fixture_connection *c);
 void fixture_disconnect(struct fixture_connection *c);
 void fixture_reconnect(struct fixture_connection *c);
 
+/* refuse_call() of tests/programs/refusal.h, which has to succeed. */
+void fixture_refuse(int number, int argument, uint32_t value, int error);
+
 /* Repeatable pseudo-random numbers. */
 uint64_t fixture_random(uint64_t *state);
 

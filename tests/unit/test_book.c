@@ -10,7 +10,9 @@
 #include "kernel/diag.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -438,4 +440,23 @@ Test(book, threads_do_not_get_each_others_records)
 		wrong += (uintptr_t)result;
 	}
 	cr_expect_eq(wrong, 0);
+}
+
+/* Then the descriptor is none that the library knows, and nothing else is wrong. */
+Test(book, memory_that_cannot_be_had)
+{
+	int status = -1;
+	pid_t child = fork();
+
+	if (child == 0) {
+		book_start();
+		fixture_refuse(SYS_mmap, -1, 0, ENOMEM);
+		book_note_socket(&t, 3, KIND_TCP4);
+		_exit(book_record(3, KIND_TCP4) == NULL && !book_has(3) && record_of(3) == NULL &&
+					kind_of(3) == KIND_OTHER
+				? 0
+				: 1);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_expect_eq(status, 0);
 }

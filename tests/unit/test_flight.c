@@ -93,3 +93,15 @@ Test(flight, a_claim_is_announced)
 		cr_expect(flight_has(&t, c));
 	}
 }
+
+Test(flight, there_may_be_no_place)
+{
+	unsigned places = 0;
+
+	while (flight_begin(&t, self) != NULL)
+		places++;
+	cr_expect_gt(places, 0);
+	cr_expect_null(flight_with(&t, self, a_claim));
+	cr_expect_not(flight_has(&t, a_claim));
+	flight_end(NULL);
+}

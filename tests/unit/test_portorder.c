@@ -111,3 +111,15 @@ Test(portorder, every_port_of_a_stage_is_drawn_equally_often)
 			abs((int)drawn[port] - (portset_has(&late, (uint16_t)port) ? TIMES : 0)), 2,
 			"port %u: %u", port, drawn[port]);
 }
+
+/* 0 says of masks that they have never been worked out. */
+Test(portorder, versions_wrap_past_0)
+{
+	struct portset ports;
+
+	portset_clear(&ports);
+	portset_add_range(&ports, 1000, 2000);
+	atomic_store(&order.version, UINT32_MAX);
+	portorder_set(&order, &permutation, &ports, &ports);
+	cr_expect_eq(atomic_load(&order.version), 1);
+}

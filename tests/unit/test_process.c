@@ -261,3 +261,17 @@ Test(process, start_times_order_as_the_starts)
 	cr_expect_leq(process_start_time(getppid()), process_start_time(getpid()));
 	cr_expect_eq(process_start_time((pid_t)fixture_dead_pid()), 0);
 }
+
+Test(process, a_token_of_a_namespace_that_is_not_seen)
+{
+	uint64_t dead = fixture_dead_pid();
+
+	cr_expect_not(process_may_live(&t, 0));
+	cr_expect(process_may_live(&t, process_own_token()));
+	cr_expect_not(process_may_live(&t, dead));
+	write_entry(0, (uint32_t)getpid(), namespace);
+	cr_expect_not(process_may_live(&t, dead));
+	write_entry(1, 1, namespace + 1);
+	cr_expect(process_may_live(&t, dead), "it may be one of the other namespace");
+	cr_expect_not(process_may_live(&t, 0));
+}

@@ -168,6 +168,7 @@ Test(reap, one_at_a_time)
 	cr_assert_eq(reap_start(&reap, &t), 0);
 	cr_expect_eq(reap_start(&second, &t), -EBUSY);
 	cr_expect_not(reap_wait(&t, 0));
+	cr_expect_not(reap_wait(&t, reap_now() + 3000000));
 	reap_end(&reap);
 	cr_expect(reap_wait(&t, 0));
 	cr_assert_eq(reap_start(&second, &t), 0);
