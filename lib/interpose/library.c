@@ -1,6 +1,7 @@
 #include "interpose/library.h"
 
 #include "base/event.h"
+#include "kernel/memory.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -110,6 +111,7 @@ __attribute__((constructor)) static void start(void)
 	int error = config_read(&config, &fault);
 	if (error == 0 && config.disabled)
 		return;
+	memory_start();
 	int log_error = log_open(config.log_level, config.log_file);
 	if (error == 0 && log_error < 0)
 		error = fault_set(&fault,

@@ -7,8 +7,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Notes where the program's variables are and its heap begins, of which nothing is asked. Once,
+ * before any thread. */
+void memory_start(void);
+
 /*
- * @size bytes, at least one and at most a page. A system call, two where they are on two pages;
- * errno is left alone. Says yes where the kernel refuses to tell.
+ * @size bytes, at least one and at most a page. None or one system call, two where they are on two
+ * pages; errno is left alone. Says yes where the kernel refuses to tell.
  */
 bool memory_readable(const void *at, size_t size);
