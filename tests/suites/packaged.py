@@ -129,8 +129,9 @@ SUITES = [
             ["dbus", "libglib2.0-tests"]),
     s.Suite("glib-networking", "TLS for GIO", installed("glib-networking"), 90, 25, ["glib-networking-tests"]),
     s.Suite("libsoup", "libsoup 3: HTTP client and server",
-            installed("libsoup-3.0", without=("http2-body-stream-test",)),  # which takes a minute
-            460, 250, ["libsoup-3.0-tests"]),
+            # The first takes a minute, the others hang now and then, without tuplebind as well.
+            installed("libsoup-3.0", without=("http2-body-stream-test", "hsts-test", "server-test")),
+            410, 200, ["libsoup-3.0-tests"]),
     s.Suite("twisted", "Twisted 22: TCP, UDP, TLS, endpoints, names", twisted(TWISTED), 2100, 200, TWISTED_PACKAGES),
     s.Suite("systemd", "systemd 252: tests of descriptors, sockets, sd-event", systemd, 22, 0, ["systemd-tests"]),
 
