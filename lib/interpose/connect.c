@@ -179,7 +179,7 @@ static bool has_claim(const struct attempt *a)
 
 static int run(struct attempt *a)
 {
-	if (!attempt_readable(a->to, a->length) || !library_active() || !book_usable())
+	if (!library_active() || !attempt_readable(a->to, a->length) || !book_usable())
 		return attempt_call(a);
 	a->record = book_find(a->fd, &a->kind);
 	if (a->to->sa_family == AF_UNSPEC)

@@ -42,7 +42,8 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	struct send send = {.message = message, .flags = flags};
 	struct attempt a = {.fd = fd, .send = &send};
 
-	if (!(flags & MSG_FASTOPEN) || !memory_readable(message, sizeof *message)) {
+	if (!(flags & MSG_FASTOPEN) || !library_active() ||
+		!memory_readable(message, sizeof *message)) {
 		ssize_t sent = next()->sendmsg(fd, message, flags);
 
 		if (sent >= 0 && message != NULL && message->msg_controllen != 0)

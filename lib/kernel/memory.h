@@ -7,8 +7,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Notes where the program's variables are and its heap begins, of which nothing is asked. Once,
- * before any thread. */
+/*
+ * Notes where the program's variables are and its heap begins, of which nothing is asked. Once.
+ * Threads that began before may not call memory_readable() until they have acquired what the
+ * caller released afterwards (library_active()).
+ */
 void memory_start(void);
 
 /*
