@@ -253,13 +253,17 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 	/* What comes back may be in TIME_WAIT, and on even ports: no other port is left. */
 	stream_allow_even(a);
 	/*
-	 * What one round gives back another process may take before us, or it cannot be had. And
+	 * What one round gives back another process may take before us, or it cannot be had. What
+	 * others gave back while we inspected it was left to the next look (claim_give_back()). And
 	 * what this round found given back already was not so when the lane looked full: so
 	 * whatever it says, the walk has the last word.
 	 */
 	bool again = true;
 	for (int round = 0; round < REAP_ROUNDS && again && is_full(&walked); round++) {
-		again = reap_addresses(a, deadline);
+		uint64_t before = process_strays_told(&library.table);
+
+		again = reap_addresses(a, deadline) ||
+			process_strays_told(&library.table) != before;
 		claim_walk_forget(&library.walk);
 		walked = walk_addresses(a);
 	}

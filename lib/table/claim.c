@@ -13,6 +13,9 @@
 
 #define SCATTER_DRAWS 4
 
+/* Walks through a lane before it is called full, as long as claims are given back meanwhile. */
+#define WALKS 16
+
 static_assert(1 << CLAIM_BIT_BITS == TUPLEBIND_SLAB_PORTS, "a claim can name every bit of a slab");
 static_assert(TABLE_SIZE_MAX / sizeof(struct tuplebind_slab) <= UINT64_C(1) << CLAIM_INDEX_BITS,
 	"a claim can name every slab");
@@ -390,10 +393,13 @@ int claim_take_announced(struct table *t, const struct tuplebind_lane *lane, uin
 	if (found != 0 && found >> 32 == finding(w, lane_hash, ports, stage, avoid) &&
 		(uint32_t)found == (uint32_t)given_back(t))
 		return -EADDRNOTAVAIL;
-	for (int walk = 0; walk < 2; walk++) {
-		/* Only what a walk finds that began after the count is true for that count. */
-		if (walk == 1)
-			count = given_back(t);
+	/*
+	 * Only what a walk finds that began after the count is true for that count. And while
+	 * others give back and claim, the one free port may always be where the walk has been
+	 * already.
+	 */
+	for (int walk = 0; walk == 0 || (walk < WALKS && count != given_back(t)); walk++) {
+		count = given_back(t);
 		int got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
 		if (got != -EADDRNOTAVAIL)
 			return got == -EAGAIN ? -EADDRNOTAVAIL : got;

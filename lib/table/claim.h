@@ -88,8 +88,8 @@ void claim_walk_forget(struct claim_walk *w);
  * avoid none), in the order of RFC 6056's algorithm 4: the walk starts at a keyed hash
  * of the lane plus a counter shared by a few lanes, over the table's permutation. Lock-free and
  * async-signal-safe. Cost: one or two slabs as a rule; all 128 of the lane (a few
- * microseconds) when it is nearly full; less than one when it was found full before and
- * nothing in the table was given back since.
+ * microseconds) when it is nearly full, up to 16 times when it looks full while claims are given
+ * back in the table; less than one when it was found full before and nothing was given back since.
  *
  * Returns 0 with *out and *port set; -EADDRNOTAVAIL when every port of the stage is
  * claimed; -ENOSPC when the table had no room for a slab that might have held one.

@@ -200,6 +200,11 @@ bool process_may_live(const struct table *t, uint64_t token)
 	return false;
 }
 
+uint64_t process_strays_told(const struct table *t)
+{
+	return atomic_load_explicit(&t->header->strays, memory_order_acquire);
+}
+
 uint64_t process_strays(struct table *t)
 {
 	static _Atomic unsigned next;
@@ -217,7 +222,7 @@ uint64_t process_strays(struct table *t)
 				&entry->pid, &pid, 0, memory_order_relaxed, memory_order_relaxed))
 			process_strayed(t);
 	}
-	return atomic_load_explicit(&t->header->strays, memory_order_acquire);
+	return process_strays_told(t);
 }
 
 /* Takes an entry that is free, dead, or this process's own from before an exec. */

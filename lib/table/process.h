@@ -33,6 +33,9 @@ void process_strayed(struct table *t);
  */
 uint64_t process_strays(struct table *t);
 
+/* The count as it is, without a look. One load. */
+uint64_t process_strays_told(const struct table *t);
+
 /*
  * Whether the process of an entry lives. An entry of another pid namespace counts as
  * living: from here it cannot be known. One or two system calls and a small file.

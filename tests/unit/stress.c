@@ -1,7 +1,7 @@
 /*
  * Many threads or processes on a table that is too small for them.
  *
- *     stress threads|processes|killed|reaped [percent]
+ *     stress threads|processes|killed|reaped|enough [percent]
  *
  * Every worker takes claims and gives them back at random, in more lanes than the table has
  * room for, so that slabs are made, recycled and full all the time. Who has a claim
@@ -11,7 +11,8 @@
  * With `reaped' what a worker has is in flight, as in a connect() that takes long; threads, and
  * then processes that are killed at random, work while others reap without a pause: what the living
  * have must stay theirs, and in the end one reap must set all right. In the end all must have been
- * given back, and every lane be good for all of its ports.
+ * given back, and every lane be good for all of its ports. With `enough' each of as many threads as
+ * a lane has ports takes one at a time: there is always one free, and each must get it.
  *
  * `percent' of the usual work is done (stress_percent.h). Exits 0, or 1 with a line on stderr for
  * each of the first failures.
@@ -409,6 +410,47 @@ static void run_all(void (*run)(void), unsigned long percent)
 	check_all_is_free();
 }
 
+/* Enough. */
+
+static void *taker_main(void *argument)
+{
+	struct worker w = {.number = (uint32_t)(uintptr_t)argument};
+	struct tuplebind_lane lane = fixture_lane(0);
+
+	w.random = w.number;
+	for (unsigned long i = 0; i < iterations && atomic_load(&shared->failures) == 0; i++) {
+		uint16_t port;
+		claim c;
+
+		if (claim_take(&table, &lane, ports, STAGE_LATE, walk, 0, &c, &port) != 0) {
+			fail("worker %u found no port free, and one was", w.number);
+			break;
+		}
+		w.taken++;
+		enter_holder(&w, 0, place_of(port), c, NULL);
+		if (fixture_random(&w.random) % 64 == 0)
+			sched_yield();
+		give_back_one(&w);
+	}
+	finish(&w);
+	return NULL;
+}
+
+static void run_enough(unsigned long percent)
+{
+	pthread_t threads[LANE_PORTS];
+
+	iterations = ITERATIONS / 100 * percent;
+	begin(SLABS);
+	for (uintptr_t i = 0; i < LANE_PORTS; i++)
+		fixture_need(pthread_create(&threads[i], NULL, taker_main, (void *)(i + 1)) == 0,
+			"pthread_create");
+	for (unsigned i = 0; i < LANE_PORTS; i++)
+		pthread_join(threads[i], NULL);
+	printf("%llu claims\n", (unsigned long long)atomic_load(&shared->taken));
+	check_all_is_free();
+}
+
 /* Killed. */
 
 static void work_until_stopped(uint32_t number)
@@ -538,8 +580,10 @@ int main(int argc, char **argv)
 			return 1;
 		end();
 		run_killed(percent / 4 + 1);
+	} else if (strcmp(how, "enough") == 0) {
+		run_enough(percent);
 	} else {
-		fprintf(stderr, "usage: stress threads|processes|killed|reaped [percent]\n");
+		fprintf(stderr, "usage: stress threads|processes|killed|reaped|enough [percent]\n");
 		return 2;
 	}
 	return atomic_load(&shared->failures) != 0;
