@@ -248,6 +248,21 @@ static bool kernel_chooses_address(const struct attempt *a)
 	       !book_has_flag(a->record, RECORD_BOUND);
 }
 
+/*
+ * bind() of the address alone. To an IPv6 address it makes the socket one for IPv6 only, which the
+ * program has not asked for: a UDP socket may be connected to a v4-mapped address next.
+ */
+static int bind_address(struct attempt *a)
+{
+	bool for_both = a->family == AF_INET6 && !addr_is_v4(&a->laddr) && !sock_is_v6only(a->fd);
+	int error = tuple_bind(a, 0);
+
+	if (error == 0 && for_both)
+		sock_allow_mapped(a->fd);
+	/* No port was asked for: another one would not help. */
+	return error == -EADDRINUSE || error == -EACCES ? -EPERM : error;
+}
+
 int tuple_prepare_late(struct attempt *a)
 {
 	bool leave_address = kernel_chooses_address(a);
@@ -264,12 +279,8 @@ int tuple_prepare_late(struct attempt *a)
 	}
 	if (error == 0)
 		error = sock_narrow_ports(a->fd, a->lport, a->lport);
-	if (error == 0 && !a->address_bound && !a->address_given && !leave_address) {
-		error = tuple_bind(a, 0);
-		/* No port was asked for: another one would not help. */
-		if (error == -EADDRINUSE || error == -EACCES)
-			error = -EPERM;
-	}
+	if (error == 0 && !a->address_bound && !a->address_given && !leave_address)
+		error = bind_address(a);
 	a->address_bound |= error == 0;
 	return error;
 }

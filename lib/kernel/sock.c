@@ -151,6 +151,16 @@ bool sock_binds_freely(int fd)
 	return is_set(fd, IPPROTO_IPV6, IPV6_FREEBIND);
 }
 
+bool sock_is_v6only(int fd)
+{
+	return is_set(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+}
+
+int sock_allow_mapped(int fd)
+{
+	return set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+}
+
 int sock_disconnect(int fd)
 {
 	struct sockaddr to = {.sa_family = AF_UNSPEC};

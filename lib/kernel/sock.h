@@ -76,6 +76,10 @@ int sock_bind(int fd, int family, const struct addr *a, uint16_t port);
 /* The same to the ANY address without a port: takes an address away again that was bound so. */
 int sock_bind_any(int fd, int family);
 
+/* IPV6_V6ONLY: bind() to an IPv6 address sets it. It can be taken back while there is no port. */
+bool sock_is_v6only(int fd);
+int sock_allow_mapped(int fd);
+
 /* IPV6_FREEBIND: bind() does not ask whether the address is this host's. */
 int sock_freebind(int fd, bool on);
 bool sock_binds_freely(int fd);

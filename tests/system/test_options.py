@@ -280,6 +280,25 @@ def test_v6only(host, backend):
     assert counters(host)["passed"] == (1 if backend == "explicit" else 0)
 
 
+def test_v6only_stays_what_it_was(host):
+    """bind() of an address of a pool sets it, and so does the program's own bind()."""
+    host.sink(f":: {PORT}")
+    text = f"""
+import socket, sys
+for only in (0, 1):
+    for bound in (False, True):
+        s = socket.socket(socket.AF_INET6)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        if bound:
+            s.bind(("::1", 0))
+        s.connect(("::1", {PORT}))
+        print(s.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+"""
+    heard = [host.run(harness.PYTHON, "-c", text, preload=preload, addrs="::1") for preload in (None, "run")]
+    assert [(result.code, result.out, result.err) for result in heard] == [(0, "0\n1\n1\n1\n", "")] * 2
+    assert counters(host)["bound"] == counters(host)["late"] == 4
+
+
 @pytest.mark.parametrize("kind, to", [("v4", TO), ("v6", "::1")])
 def test_nothing_is_left_on_a_refused_socket(host, kind, to):
     """A stranger has bound the only port there is: what was tried leaves no port on the socket."""

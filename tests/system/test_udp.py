@@ -137,6 +137,24 @@ except OSError as e:
     assert said == "True\nTrue\n"
 
 
+@pytest.mark.parametrize("first, second", [("::1", f"::ffff:{TO}"), (f"::ffff:{TO}", "::1")])
+@pytest.mark.parametrize("only", [0, 1])
+def test_to_the_other_family_next(host, first, second, only):
+    """A socket for both stays one, a socket for IPv6 only as well: what connects without us does so with us."""
+    text = f"""
+s = udp(socket.AF_INET6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, {only})
+for to in ("{first}", "{second}", "{first}"):
+    print(s.connect_ex((to, 8001)), s.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+"""
+    plain = script(host, text, preload=None)
+    assert script(host, text) == plain != ""
+    if not only and first == "::1":
+        assert plain == "0 0\n" * 3
+    # A connect() that the kernel refused may have bound the socket: then it is left alone.
+    assert host.status()["counters"]["bound"] > 0 or (only and first != "::1")
+
+
 def test_full_left_to_the_kernel(host):
     host.set_ports(40000, 40003)
     said = script(host, f"""
