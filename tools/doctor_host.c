@@ -21,6 +21,7 @@
 #define FILES_PLENTY	  1048576
 #define SOMAXCONN_DEFAULT 4096
 #define CONNTRACK_LEAST	  262144
+#define FASTOPEN_CLIENTS  1 /* TFO_CLIENT_ENABLE of net.ipv4.tcp_fastopen */
 
 /* Something of which @used of @most are used: how bad is that? */
 static enum level level_of_use(uint64_t used, uint64_t most)
@@ -160,6 +161,24 @@ static void look_at_timestamps(struct doctor *d)
 		value != 0 ? NULL : "sysctl -w net.ipv4.tcp_timestamps=1");
 }
 
+static void look_at_fastopen(struct doctor *d)
+{
+	char command[64];
+	uint64_t value;
+
+	if (!doctor_number("/proc/sys/net/ipv4/tcp_fastopen", &value))
+		return;
+	bool on = value & FASTOPEN_CLIENTS;
+	snprintf(command, sizeof command, "sysctl -w net.ipv4.tcp_fastopen=%" PRIu64,
+		value | FASTOPEN_CLIENTS);
+	doctor_tell(d, on ? LEVEL_OK : LEVEL_NOTE, "tcp_fastopen",
+		on ? "allowed to clients" : "not allowed to clients",
+		on ? NULL
+		   : "whether a peer lets tuples in TIME_WAIT be used again is found out by a "
+		     "connect that may fail",
+		on ? NULL : command);
+}
+
 static void look_at_reuse(struct doctor *d)
 {
 	static const char *const words[] = {"off", "on", "loopback only"};
@@ -280,6 +299,7 @@ void doctor_host(struct doctor *d)
 	look_at_reserved(d);
 	look_at_given_ports(d);
 	look_at_timestamps(d);
+	look_at_fastopen(d);
 	look_at_reuse(d);
 	look_at_timewait(d);
 	look_at_somaxconn(d);

@@ -4,12 +4,14 @@
  * Late bind where the kernel lets us: connect() takes the port, and it goes on sharing it with
  * other destinations' sockets. Explicit bind for what that refuses and can be had all the same:
  * tuples in TIME_WAIT, ports under explicit binds of ours. A socket that was bound explicitly keeps
- * its port, so sock_diag is asked first whether the kernel knows of somebody on the tuple.
+ * its port, so sock_diag is asked first whether the kernel knows of somebody on the tuple, and of
+ * one in TIME_WAIT it is found out whether it may be used again (kernel/timewait.h).
  */
 #include "interpose/attempt.h"
 
 #include "kernel/diag.h"
 #include "kernel/sock.h"
+#include "kernel/timewait.h"
 
 #include <errno.h>
 #include <string.h>
@@ -79,27 +81,52 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 	error = tuple_call_with_claim(a);
 	if (timewait && attempt_kept(a, error))
 		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
-	/* A peer without TCP timestamps: the others of the lane need not be tried for a while. */
+	/* Unlike what was probed: another peer of the same address. */
 	if (timewait && error == EADDRNOTAVAIL)
 		aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
 	return tuple_finish(a, error, TUPLEBIND_EXPLICIT);
 }
 
-static bool timewait_reusable(const struct attempt *a)
+/*
+ * A tuple in TIME_WAIT, to be used again by explicit bind. Whether that goes is the peer's doing,
+ * so what one of a lane comes to holds for the others for a while.
+ */
+static enum tried reuse_timewait(struct attempt *a)
 {
-	return !aside_has(&library.timewait_refused, a->lane_hash);
+	bool refused = aside_has(&library.timewait_refused, a->lane_hash);
+
+	if (!refused && !aside_has(&library.timewait_allowed, a->lane_hash)) {
+		switch (timewait_probe(&a->lane, a->lport)) {
+		case TIMEWAIT_REUSABLE:
+			aside_put(&library.timewait_allowed, a->lane_hash, TIMEWAIT_SECONDS);
+			/* Free now; but a child forked meanwhile may have what probed it. */
+			tuple_give_back(a);
+			return TRIED_NEXT_PORT;
+		case TIMEWAIT_REFUSED:
+			aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
+			refused = true;
+			break;
+		case TIMEWAIT_UNKNOWN: /* the socket itself has to try */
+			break;
+		}
+	}
+	if (!refused)
+		return bind_and_connect(a, true);
+	tuple_keep_for_stranger(a);
+	return TRIED_NEXT_PORT;
 }
 
 static enum tried try_explicit(struct attempt *a)
 {
 	int state = diag_tuple(&a->lane, a->lport);
 
-	if (state == DIAG_HELD || state == DIAG_ORPHAN ||
-		(state == DIAG_TIMEWAIT && !timewait_reusable(a))) {
+	if (state == DIAG_TIMEWAIT)
+		return reuse_timewait(a);
+	if (state == DIAG_HELD || state == DIAG_ORPHAN) {
 		tuple_keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	}
-	return bind_and_connect(a, state == DIAG_TIMEWAIT);
+	return bind_and_connect(a, false);
 }
 
 static uint64_t hash_destination(const struct attempt *a)
@@ -121,35 +148,31 @@ static bool even_allowed(const struct attempt *a)
 }
 
 /*
- * Whether a tuple that late bind could not have may be had by explicit bind, after a NO_PORT bind
- * that has left no port. In TIME_WAIT it can be reused at once (KERNEL: as long as TCP timestamps
- * are on). If no socket has it, something else holds the port: an explicit bind of ours to another
- * destination, with which it can be shared, or somebody else's, which is not to be disturbed
- * without need. A program that called bind() itself would have got the port if that is on another
- * address: it does. And so does a lane that has no other port left: who has the port under an
- * explicit bind is served as before, and with SO_REUSEADDR on both sides the kernel lets it be
- * shared.
+ * Late bind could not have the tuple, or would not: @state says why. It may be had by explicit bind
+ * all the same, after a NO_PORT bind that has left no port. In TIME_WAIT it can be reused at once
+ * (KERNEL: as long as TCP timestamps are on). If no socket has it, something else holds the port:
+ * an explicit bind of ours to another destination, with which it can be shared, or somebody else's,
+ * which is not to be disturbed without need. A program that called bind() itself would have got the
+ * port if that is on another address: it does. And so does a lane that has no other port left: who
+ * has the port under an explicit bind is served as before, and with SO_REUSEADDR on both sides the
+ * kernel lets it be shared.
  *
  * Even ports are kept for the kernel's own connect(), which takes them first: were all under
  * explicit binds, no other program of the host could connect. Only a lane that has no other port
  * left takes them (walk.c).
  */
-static bool can_be_explicit(const struct attempt *a, int state)
-{
-	if (a->lport % 2 == 0 && !even_allowed(a))
-		return false;
-	if (state == DIAG_TIMEWAIT)
-		return timewait_reusable(a);
-	return state == DIAG_ABSENT &&
-	       (book_has_flag(a->record, RECORD_PUT_OFF) || even_allowed(a) ||
-		       table_has_port(library.table.header->explicit_ports, a->lport));
-}
-
-/* The kernel has not taken the tuple by late bind, or would not: @state says why. */
 static enum tried late_refused(struct attempt *a, int state)
 {
-	if (can_be_explicit(a, state))
-		return bind_and_connect(a, state == DIAG_TIMEWAIT);
+	bool even = even_allowed(a);
+
+	if (a->lport % 2 != 0 || even) {
+		if (state == DIAG_TIMEWAIT)
+			return reuse_timewait(a);
+		if (state == DIAG_ABSENT &&
+			(even || book_has_flag(a->record, RECORD_PUT_OFF) ||
+				table_has_port(library.table.header->explicit_ports, a->lport)))
+			return bind_and_connect(a, false);
+	}
 	tuple_keep_for_stranger(a);
 	return TRIED_NEXT_PORT;
 }

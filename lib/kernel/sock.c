@@ -78,6 +78,18 @@ uint32_t sock_device(int fd)
 	return get_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index) < 0 ? 0 : (uint32_t)index;
 }
 
+int sock_use_device(int fd, uint32_t index)
+{
+	return set_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX, (int)index);
+}
+
+int sock_put_off_syn(int fd)
+{
+	int error = set_int(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
+
+	return error < 0 ? error : set_int(fd, IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1);
+}
+
 int sock_reuse_address(int fd, bool on)
 {
 	return set_int(fd, SOL_SOCKET, SO_REUSEADDR, on);

@@ -47,6 +47,16 @@ bool sock_is_marked(int fd);
 /* The index of the interface the socket is bound to (SO_BINDTODEVICE), else 0. */
 uint32_t sock_device(int fd);
 
+/* The same set: binds the socket to an interface. */
+int sock_use_device(int fd, uint32_t index);
+
+/*
+ * TCP Fast Open without a cookie: connect() takes the tuple and leaves the rest, the SYN as well,
+ * to the first write (tcp_fastopen_defer_connect() of net/ipv4/tcp_fastopen.c). Two system calls;
+ * -EOPNOTSUPP where net.ipv4.tcp_fastopen forbids it.
+ */
+int sock_put_off_syn(int fd);
+
 /* SO_REUSEADDR. */
 int sock_reuse_address(int fd, bool on);
 bool sock_reuses_address(int fd);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,20 +37,18 @@ static inline void endpoint_step(
 
 static inline struct endpoint endpoint_read(const char *address, const char *port)
 {
-	struct endpoint e = {.length = sizeof(struct sockaddr_in)};
-	struct sockaddr_in *in = (struct sockaddr_in *)&e.address;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&e.address;
+	struct endpoint e;
+	struct addrinfo *found;
+	const struct addrinfo hints = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
 
-	endpoint_set_port(&e, (uint16_t)atoi(port));
-	if (inet_pton(AF_INET, address, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-	} else if (inet_pton(AF_INET6, address, &in6->sin6_addr) == 1) {
-		in6->sin6_family = AF_INET6;
-		e.length = sizeof *in6;
-	} else {
-		fprintf(stderr, "%s is not an address\n", address);
+	if (getaddrinfo(address, port, &hints, &found) != 0) {
+		fprintf(stderr, "%s and %s are not an address and a port\n", address, port);
 		exit(2);
 	}
+	memcpy(&e.address, found->ai_addr, found->ai_addrlen);
+	e.length = found->ai_addrlen;
+	freeaddrinfo(found);
 	return e;
 }
 

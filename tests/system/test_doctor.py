@@ -77,6 +77,7 @@ def is_mended(host, name, level, setup="", words=(), before=(), **settings):
     ("ip_local_reserved_ports", "mend", "net.ipv4.ip_local_reserved_ports=1-65535"),
     ("ip_local_reserved_ports", "note", "net.ipv4.ip_local_reserved_ports=40000,41000-41010"),
     ("tcp_timestamps", "mend", "net.ipv4.tcp_timestamps=0"),
+    ("tcp_fastopen", "note", "net.ipv4.tcp_fastopen=2"),
     ("tcp_tw_reuse", "note", "net.ipv4.tcp_tw_reuse=0"),
     ("tcp_max_tw_buckets", "note", "net.ipv4.tcp_max_tw_buckets=100"),
     ("tcp_max_tw_buckets", "mend", "net.ipv4.tcp_max_tw_buckets=0"),

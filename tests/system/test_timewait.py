@@ -37,6 +37,13 @@ def served(two_hosts):
     return client
 
 
+def cable(host):
+    """The name of the interface that joins it to the other one."""
+    [name] = [line.split(": ")[1].split("@")[0] for line in host.must("ip", "-o", "link").splitlines()
+              if "LOOPBACK" not in line]
+    return name
+
+
 def in_timewait(host):
     return [s.tuple for s in host.sockets(PORT) if s.state == "TIME-WAIT"]
 
@@ -77,7 +84,63 @@ def test_peer_without_timestamps(served, backend):
 
 
 @backends
-def test_ten_laps(served, backend):
+def test_peer_without_timestamps_has_fresh_ports_left(served, backend):
+    """Half of the ports are in TIME_WAIT and cannot be used again; programs that know nothing of it meet them."""
+    served.sysctl("net.ipv4.tcp_timestamps", 0)
+    expect_laps(storms.churn(served, TO, PORT, LAP // 2, LAP // 2, backend=backend), 1, LAP // 2)
+    for _ in range(LAP // 16):
+        expect_laps(storms.churn(served, TO, PORT, 4, 4, backend=backend), 1, 4)
+    assert storms.counters(served)["timewait_reused"] == 0
+
+
+@backends
+def test_peer_without_timestamps_and_no_question(served, backend):
+    """Where TCP Fast Open is off it cannot be found out: one connect() of a program may fail, no second one."""
+    served.sysctl("net.ipv4.tcp_timestamps", 0)
+    served.sysctl("net.ipv4.tcp_fastopen", 0)
+    expect_laps(storms.churn(served, TO, PORT, LAP // 2, LAP // 2, backend=backend), 1, LAP // 2)
+    failed = 0
+    for _ in range(LAP // 16):
+        result = storms.churn(served, TO, PORT, 4, 4, backend=backend)
+        assert result["failed"] in ({}, {"EADDRNOTAVAIL": 1}), result
+        failed += sum(result["failed"].values())
+    assert failed > 0, "the limit that README tells of is none"
+
+
+@backends
+def test_the_peer_hears_nothing_of_the_question(served, two_hosts, backend):
+    """Whether tuples in TIME_WAIT can be used again is found out without a packet."""
+    def heard():
+        names, values = (line.split() for line in two_hosts[1].must("cat", "/proc/net/snmp").splitlines()
+                         if line.startswith("Tcp:"))
+        counts = dict(zip(names, values))
+        return int(counts["PassiveOpens"]), int(counts["AttemptFails"]), int(counts["EstabResets"])
+
+    before = heard()
+    for _ in range(4):
+        expect_laps(storms.churn(served, TO, PORT, LAP, LAP, backend=backend), 1, LAP)
+    assert storms.counters(served)["timewait_reused"] > LAP
+    assert heard() == (before[0] + 4 * LAP, *before[1:])
+
+
+@backends
+@pytest.mark.parametrize("reach", ["global", "link"])
+def test_ipv6(served, two_hosts, reach, backend):
+    server = two_hosts[1]
+    [to] = [line.split()[3].split("/")[0] for line in server.must("ip", "-o", "-6", "addr").splitlines()
+            if f"scope {reach}" in line and "::1/128" not in line]
+    served.set_ports(40000, 40063)
+    storms.echo(server, f"{to}{'%' + cable(server) if reach == 'link' else ''} {PORT}")
+    to += "%" + cable(served) if reach == "link" else ""
+    for _ in range(4):
+        expect_laps(storms.churn(served, to, PORT, 64, 64, backend=backend), 1, 64)
+    assert storms.counters(served)["timewait_reused"] >= 2 * 64
+
+
+@pytest.mark.parametrize("fastopen", [0, 1])
+@backends
+def test_ten_laps(served, backend, fastopen):
+    served.sysctl("net.ipv4.tcp_fastopen", fastopen)
     result = storms.churn(served, TO, PORT, LAPS * LAP, LAP, backend=backend)
     expect_laps(result, LAPS, LAP)
     counted = storms.counters(served)
@@ -136,7 +199,9 @@ def test_address_of_a_pool_is_kept(served):
     steps.open(TO, PORT, 64)
     assert {t.laddr for t in served.tuples(PORT)} == {"10.7.0.3"}
     assert {t.lport for t in served.tuples(PORT)} == served.ports
-    assert len([port for port in left if port % 2 == 0]) > 4 and storms.counters(served)["timewait_reused"] >= len(left)
+    assert len([port for port in left if port % 2 == 0]) > 4
+    # One of them was used up to find out that they can be.
+    assert storms.counters(served)["timewait_reused"] >= len(left) - 1
 
 
 @pytest.fixture
