@@ -16,6 +16,10 @@
 #define REAP_PAUSE   UINT64_C(100000000) /* ns */
 #define REAP_SHARE   20
 
+/* Walks through all addresses before they are called full, as long as claims are given back
+ * meanwhile. */
+#define WALKS 8
+
 /* The kernel's own try, with the reason. */
 static int leave_to_kernel(struct attempt *a, enum tuplebind_counter why)
 {
@@ -241,6 +245,23 @@ static bool is_full(const struct walked *w)
 	return w->full && !w->done && !w->give_up && !w->table_full;
 }
 
+/*
+ * One by one all addresses may look full while there is always a tuple free, at another one. (For
+ * one address claim_take() sees to that, but it knows one stage.)
+ */
+static struct walked walk_until_full(struct attempt *a)
+{
+	struct walked walked;
+	uint64_t count;
+	int walks = 0;
+
+	do {
+		count = claims_given_back(&library.table);
+		walked = walk_addresses(a);
+	} while (is_full(&walked) && count != claims_given_back(&library.table) && ++walks < WALKS);
+	return walked;
+}
+
 /* Reaps and tries again, until that has given a tuple or gives nothing any more. */
 static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 {
@@ -265,7 +286,7 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 		again = reap_addresses(a, deadline) ||
 			process_strays_told(&library.table) != before;
 		claim_walk_forget(&library.walk);
-		walked = walk_addresses(a);
+		walked = walk_until_full(a);
 	}
 	int error = errno;
 	/* What this look itself left standing for strangers is no news. */
@@ -276,7 +297,7 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 
 int walk_connect(struct attempt *a)
 {
-	struct walked walked = walk_addresses(a);
+	struct walked walked = walk_until_full(a);
 
 	if (is_full(&walked))
 		walked = reap_and_walk(a, walked);

@@ -355,7 +355,7 @@ void claim_walk_forget(struct claim_walk *w)
 	atomic_fetch_add_explicit(&w->forgotten, 1, memory_order_relaxed);
 }
 
-static uint64_t given_back(const struct table *t)
+uint64_t claims_given_back(const struct table *t)
 {
 	uint64_t sum = 0;
 
@@ -391,15 +391,15 @@ int claim_take_announced(struct table *t, const struct tuplebind_lane *lane, uin
 		return -EADDRNOTAVAIL;
 	/* 0: no lane of this place was ever full. */
 	if (found != 0 && found >> 32 == finding(w, lane_hash, ports, stage, avoid) &&
-		(uint32_t)found == (uint32_t)given_back(t))
+		(uint32_t)found == (uint32_t)claims_given_back(t))
 		return -EADDRNOTAVAIL;
 	/*
 	 * Only what a walk finds that began after the count is true for that count. And while
 	 * others give back and claim, the one free port may always be where the walk has been
 	 * already.
 	 */
-	for (int walk = 0; walk == 0 || (walk < WALKS && count != given_back(t)); walk++) {
-		count = given_back(t);
+	for (int walk = 0; walk == 0 || (walk < WALKS && count != claims_given_back(t)); walk++) {
+		count = claims_given_back(t);
 		int got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
 		if (got != -EADDRNOTAVAIL)
 			return got == -EAGAIN ? -EADDRNOTAVAIL : got;

@@ -80,6 +80,12 @@ void claim_walk_scatter(const struct table *t, struct claim_walk *w, uint64_t la
 /* How many claims, of any lane of UDP, have the port, as a hint; 255: not known. One load. */
 unsigned claim_udp_count(const struct table *t, uint16_t port);
 
+/*
+ * How many claims were given back in the table so far, each counted after it was: as long as that
+ * stands still, what was full is. 16 loads.
+ */
+uint64_t claims_given_back(const struct table *t);
+
 /* Lets the next walks look at the lanes themselves, whatever was found full before. */
 void claim_walk_forget(struct claim_walk *w);
 

@@ -65,6 +65,15 @@ def test_room_for_what_they_keep(served, backend):
     crowd.end()
 
 
+def test_room_at_one_of_many_addresses(served):
+    """Eight threads on eight addresses with a port each: one by one they look full, and one is always free."""
+    served.set_ports(40000, 40000)
+    crowd = Crowd(served, "full", 8, 1, 10000, addrs="127.0.0.8-127.0.0.15")
+    assert crowd.settle() == (80000, 8)
+    expect_exact(served, 8)
+    crowd.end()
+
+
 @backends
 def test_reap_meanwhile(served, backend):
     """Reap after reap, while claims are made and given back at full speed: it takes none that has or
