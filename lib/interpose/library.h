@@ -35,6 +35,7 @@ struct library {
 	struct aside unshared;	       /* UDP ports whose holders share them with nobody */
 	struct aside timewait_refused; /* lanes whose tuples in TIME_WAIT cannot be reused */
 	struct aside timewait_allowed; /* lanes of which one could */
+	struct aside timewait_mixed;   /* lanes of which some can and some cannot */
 	struct aside timewait_met;     /* lanes in which late bind met one lately */
 	struct aside
 		even_allowed; /* destinations so full that even ports may be bound explicitly */

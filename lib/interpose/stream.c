@@ -17,7 +17,8 @@
 #include <string.h>
 
 #define TIMEWAIT_SECONDS 60 /* TCP_TIMEWAIT_LEN of the kernel */
-#define EVEN_SECONDS	 5  /* then it may be different again */
+#define MIXED_SECONDS	 3600
+#define EVEN_SECONDS	 5 /* then it may be different again */
 #define MET_SECONDS	 1
 
 static void tell_ports_changed(const struct attempt *a)
@@ -81,39 +82,49 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 	error = tuple_call_with_claim(a);
 	if (timewait && attempt_kept(a, error))
 		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
-	/* Unlike what was probed: another peer of the same address. */
-	if (timewait && error == EADDRNOTAVAIL)
+	/* Unlike what was probed, if it could be: another peer of the same address. */
+	if (timewait && error == EADDRNOTAVAIL) {
 		aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
+		if (aside_has(&library.timewait_allowed, a->lane_hash))
+			aside_put(&library.timewait_mixed, a->lane_hash, MIXED_SECONDS);
+	}
 	return tuple_finish(a, error, TUPLEBIND_EXPLICIT);
+}
+
+/* Finds out, and notes it for the lane. */
+static enum timewait probe(const struct attempt *a)
+{
+	enum timewait answer = timewait_probe(&a->lane, a->lport);
+
+	if (answer != TIMEWAIT_UNKNOWN)
+		aside_put(answer == TIMEWAIT_REUSABLE ? &library.timewait_allowed
+						      : &library.timewait_refused,
+			a->lane_hash, TIMEWAIT_SECONDS);
+	return answer;
 }
 
 /*
  * A tuple in TIME_WAIT, to be used again by explicit bind. Whether that goes is the peer's doing,
- * so what one of a lane comes to holds for the others for a while.
+ * so what one of a lane comes to holds for the others for a while, unless several peers have that
+ * address: then each is probed. Where it cannot be found out the socket itself has to try.
  */
 static enum tried reuse_timewait(struct attempt *a)
 {
-	bool refused = aside_has(&library.timewait_refused, a->lane_hash);
+	bool mixed = aside_has(&library.timewait_mixed, a->lane_hash);
+	bool refused = !mixed && aside_has(&library.timewait_refused, a->lane_hash);
+	bool allowed = !mixed && aside_has(&library.timewait_allowed, a->lane_hash);
+	enum timewait answer = refused ? TIMEWAIT_REFUSED : allowed ? TIMEWAIT_UNKNOWN : probe(a);
 
-	if (!refused && !aside_has(&library.timewait_allowed, a->lane_hash)) {
-		switch (timewait_probe(&a->lane, a->lport)) {
-		case TIMEWAIT_REUSABLE:
-			aside_put(&library.timewait_allowed, a->lane_hash, TIMEWAIT_SECONDS);
-			/* Free now; but a child forked meanwhile may have what probed it. */
-			tuple_give_back(a);
-			return TRIED_NEXT_PORT;
-		case TIMEWAIT_REFUSED:
-			aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
-			refused = true;
-			break;
-		case TIMEWAIT_UNKNOWN: /* the socket itself has to try */
-			break;
-		}
+	if (answer == TIMEWAIT_REFUSED) {
+		tuple_keep_for_stranger(a);
+		return TRIED_NEXT_PORT;
 	}
-	if (!refused)
-		return bind_and_connect(a, true);
-	tuple_keep_for_stranger(a);
-	return TRIED_NEXT_PORT;
+	if (answer == TIMEWAIT_REUSABLE && !mixed) {
+		/* Free now; but a child forked meanwhile may have what probed it. */
+		tuple_give_back(a);
+		return TRIED_NEXT_PORT;
+	}
+	return bind_and_connect(a, true);
 }
 
 static enum tried try_explicit(struct attempt *a)

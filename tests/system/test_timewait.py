@@ -108,6 +108,20 @@ def test_peer_without_timestamps_and_no_question(served, backend):
 
 
 @backends
+def test_several_peers_at_one_address(served, backend):
+    """Every other tuple in TIME_WAIT cannot be used again: a program loses one connect() to that, no more."""
+    starts = [served.steps(backend=backend) for _ in range(2)]
+    for timestamps, steps in enumerate(starts):
+        served.sysctl("net.ipv4.tcp_timestamps", timestamps)
+        for fd in steps.open(TO, PORT, LAP // 2):
+            assert steps(f"close {fd}") == "0"
+    harness.eventually(lambda: len(in_timewait(served)) == LAP)
+    result = storms.churn(served, TO, PORT, LAP, LAP, backend=backend)
+    assert result["done"] >= LAP - 1 and result["failed"] in ({}, {"EADDRNOTAVAIL": 1}), result
+    assert storms.counters(served)["timewait_reused"] >= LAP // 2 - 2
+
+
+@backends
 def test_the_peer_hears_nothing_of_the_question(served, two_hosts, backend):
     """Whether tuples in TIME_WAIT can be used again is found out without a packet."""
     def heard():
