@@ -47,6 +47,11 @@ class Outcome:
         return len(self.tests) + len(self.different)
 
 
+def together(preload, mended):
+    """The items of LD_PRELOAD, None if there are none: tuplebind, if it is among them, comes first."""
+    return ":".join([*([preload] if preload else []), *(str(path) for path in mended)]) or None
+
+
 class Comparison:
     def __init__(self, suite, directory, settings=None):
         self.suite, self.directory = suite, directory
@@ -58,7 +63,7 @@ class Comparison:
         """One run of a unit. ({test: result}, how it ended)"""
         made = ground.Ground(self.directory)
         try:
-            ended = made.carry_out(argv, preload, unit.limit, unit.cwd, unit.environment,
+            ended = made.carry_out(argv, together(preload, unit.mended), unit.limit, unit.cwd, unit.environment,
                                    self.settings if preload else {})
             bound, passed = made.bound()
         finally:

@@ -1,6 +1,7 @@
 """Suites that are in Debian's binary packages."""
 import pathlib
 
+import harness
 import suite as s
 
 PYTHON = "/usr/bin/python3"
@@ -84,23 +85,27 @@ GLIB = """
 """.split()
 
 
-def glib_unit(package, name, *options):
+def glib_unit(package, name, **more):
     argv = [str(INSTALLED / package / name), "--tap"]
 
     def alone(tests):
         return argv + [word for test in tests if test.startswith("/") for word in ("-p", test)]
-    return s.Unit(name, argv, s.parse_tap, alone, cwd=INSTALLED / package,
+    return s.Unit(name, argv, s.parse_tap, alone, **{"cwd": INSTALLED / package} | more,
                   environment={"G_TEST_SRCDIR": str(INSTALLED / package), "G_TEST_BUILDDIR": str(INSTALLED / package),
                                "GIO_USE_VFS": "local", "G_DEBUG": ""})
 
 
-def installed(package, names=None, without=()):
+def installed(package, names=None, without=(), **more):
     def units(_):
         described = pathlib.Path("/usr/share/installed-tests") / package
         present = names or sorted(path.stem for path in described.glob("*.test"))
-        return [glib_unit(package, name) for name in present
+        return [glib_unit(package, name, **more) for name in present
                 if name not in without and (INSTALLED / package / name).exists()]
     return units
+
+
+# Its programs write a database to where they are; and their server hangs now and then, if it is not mended.
+SOUP = {"cwd": None, "mended": (harness.program("listener.so"),)}
 
 
 SYSTEMD = pathlib.Path("/usr/lib/systemd/tests")
@@ -129,16 +134,15 @@ SUITES = [
             ["dbus", "libglib2.0-tests"]),
     s.Suite("glib-networking", "TLS for GIO", installed("glib-networking"), 90, 25, ["glib-networking-tests"]),
     s.Suite("libsoup", "libsoup 3: HTTP client and server",
-            # The first takes a minute, the others hang now and then, without tuplebind as well.
-            installed("libsoup-3.0", without=("http2-body-stream-test", "hsts-test", "server-test")),
-            410, 200, ["libsoup-3.0-tests"]),
+            installed("libsoup-3.0", without=("http2-body-stream-test",), **SOUP),  # which takes a minute
+            460, 250, ["libsoup-3.0-tests"]),
     s.Suite("twisted", "Twisted 22: TCP, UDP, TLS, endpoints, names", twisted(TWISTED), 2100, 200, TWISTED_PACKAGES),
     s.Suite("systemd", "systemd 252: tests of descriptors, sockets, sd-event", systemd, 22, 0, ["systemd-tests"]),
 
     s.Suite("python, the rest", "CPython 3.11: futures, threads, signals, io, logging", python_rest, 1200, 1,
             ["libpython3.11-testsuite"], long=True),
     s.Suite("pypy", "PyPy 3.9: the tests of python", pypy, 1300, 400, ["pypy3", "pypy3-lib-testsuite"], long=True),
-    s.Suite("libsoup 2", "libsoup 2.4", installed("libsoup-2.4"), 500, 250, ["libsoup2.4-tests"], long=True),
+    s.Suite("libsoup 2", "libsoup 2.4", installed("libsoup-2.4", **SOUP), 500, 250, ["libsoup2.4-tests"], long=True),
     s.Suite("twisted, the rest", "Twisted 22: processes, ssh, web, mail", twisted(TWISTED_LONG), 3000, 50,
             TWISTED_PACKAGES, long=True),
     s.Suite("zeromq", "pyzmq over libzmq 4.3", zeromq, 230, 100, ["python3-tornado", "python3-zmq"], long=True),

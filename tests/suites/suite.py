@@ -24,6 +24,7 @@ class Unit:
     cwd: pathlib.Path | None = None
     environment: dict = dataclasses.field(default_factory=dict)
     limit: int = 240  # seconds
+    mended: tuple = ()  # libraries that mend the program itself: preloaded both ways
 
 
 @dataclasses.dataclass
