@@ -21,6 +21,8 @@ class Unit:
     parse: Callable  # of what it printed (or left in ground.RESULTS), its exit code
     # Of a list of tests: the command line that runs these alone. None: the unit can only be run whole.
     alone: Callable | None = None
+    # Of what it printed: how many of its tests it has not come to. None: only how it ended tells whether there are any.
+    left_out: Callable | None = None
     cwd: pathlib.Path | None = None
     environment: dict = dataclasses.field(default_factory=dict)
     limit: int = 240  # seconds
@@ -64,6 +66,15 @@ def parse_lines(text, code):
     return found | {test: "failed" for test in open_tests}
 
 
+def left_out_of_lines(text):
+    """unittests.py says first how many tests there are, and at last that there are no more."""
+    planned = re.search(r"^planned (\d+)$", text, re.MULTILINE)
+    if planned is None or re.search(r"^over$", text, re.MULTILINE):
+        return 0
+    ended = {line.partition(" ")[2] for line in text.splitlines() if line.partition(" ")[0] in WORDS}
+    return max(0, int(planned[1]) - len(ended))
+
+
 def dotted_name(test):
     """Of "setUpClass (module.Class)" the class, whose tests have not run."""
     return re.sub(r"^\w+ \((.*)\)$", r"\1", test)
@@ -72,7 +83,8 @@ def dotted_name(test):
 def python_unit(python, module, *options, **more):
     def argv(names):
         return [python, str(HERE / "unittests.py"), *options, ground.RESULTS, *names]
-    return Unit(module, argv([module]), parse_lines, lambda tests: argv([dotted_name(test) for test in tests]), **more)
+    return Unit(module, argv([module]), parse_lines, lambda tests: argv([dotted_name(test) for test in tests]),
+                left_out_of_lines, **more)
 
 
 # TAP, as GLib, Perl and others print it.
@@ -94,6 +106,12 @@ def parse_tap(text, code):
             found[name] = word
     found["the program"] = "passed" if code == 0 else "skipped" if code == 77 else "failed"
     return found
+
+
+def left_out_of_tap(text):
+    """The plan says how many there are, if it comes first."""
+    planned = re.search(r"^1\.\.(\d+)", text, re.MULTILINE)
+    return max(0, int(planned[1]) - len(re.findall(r"^(?:not )?ok\b", text, re.MULTILINE))) if planned else 0
 
 
 def parse_exit(text, code):

@@ -3,10 +3,11 @@
 They are of Python's unittest, or of Twisted's trial.
 
 Appends to the file RESULTS a line for each test as it starts ("begun ID") and as it ends ("passed", "failed" or
-"skipped"), so that what a crash or a time limit cuts short is told as well. Runs under any Python,
-and knows nothing of tuplebind.
+"skipped"), so that what a crash or a time limit cuts short is told as well; before them "planned N", the number of
+tests, and after them "over". Runs under any Python, and knows nothing of tuplebind.
 """
 import argparse
+import errno
 import faulthandler
 import os
 import sys
@@ -15,13 +16,28 @@ import unittest
 HANGS = 100  # seconds: a test that takes longer ends the run
 
 
+waiting = []  # lines that could not be written yet
+
+
+def tell(line):
+    """To the results, which are opened anew each time, since tests close descriptors, or use all there are."""
+    waiting.append(line + "\n")
+    try:
+        with open(results, "a", encoding="utf-8") as file:
+            file.writelines(waiting)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    else:
+        waiting.clear()
+
+
 class Lines:
-    """For results: notes how each test ended. The file is opened anew each time, since tests close descriptors."""
+    """For results: notes how each test ended."""
 
     def note(self, word, test):
         name = test if isinstance(test, str) else test.id()
-        with open(results, "a", encoding="utf-8") as file:
-            file.write(word + " " + name.replace("\n", " ") + "\n")
+        tell(word + " " + name.replace("\n", " "))
 
     def startTest(self, test):
         self.note("begun", test)
@@ -83,6 +99,7 @@ def run_trial(names):
         pass
 
     suite = runner.TestLoader().loadByNames(names)
+    tell(f"planned {suite.countTestCases()}")
     runner.TrialRunner(Reporter, workingDirectory=os.path.join(os.environ["TMPDIR"], "trial")).run(suite)
 
 
@@ -109,10 +126,12 @@ def main():
     sys.path = [path for path in sys.path if os.path.abspath(path or ".") != os.path.dirname(os.path.abspath(__file__))]
     if given.trial:
         run_trial(given.names)
-        return
-    prepare_standard_library()
-    suite = unittest.defaultTestLoader.loadTestsFromNames(given.names)
-    unittest.TextTestRunner(resultclass=Result, verbosity=2).run(less(suite, given.without))
+    else:
+        prepare_standard_library()
+        suite = less(unittest.defaultTestLoader.loadTestsFromNames(given.names), given.without)
+        tell(f"planned {suite.countTestCases()}")
+        unittest.TextTestRunner(resultclass=Result, verbosity=2).run(suite)
+    tell("over")
 
 
 if __name__ == "__main__":
