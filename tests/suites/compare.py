@@ -163,14 +163,35 @@ class Comparison:
             (self.outcome.inherent if self.reason(name) else self.outcome.different).append(difference)
             return True
 
+    def differ(self, unit, test, plain, words, told):
+        """A test that is taken at its word."""
+        self.outcome.different.append(Difference(f"{unit.name}: {test}", plain.get(test, "not run"), words[test], told))
+
+    def is_told(self, unit):
+        """Whether a test that the program did not come to differs when it is alone. Each may take a limit's time."""
+        return any(difference.test.startswith(f"{unit.name}: ") and difference.preloaded == "not run"
+                   for difference in self.outcome.different)
+
     def reason(self, name):
         return self.suite.inherent.get(name)
 
     def once_more(self, unit, suspects, with_out):
-        """Those of the suspects that come out worse in a second run of these only; it finds what a crash hid."""
-        if unit.alone is None or len(suspects) < 3:
-            return suspects
-        (plain, _), (preloaded, _) = self.both(unit, unit.alone(suspects))
+        """Those of the suspects that come out worse in a run of these only; it finds what a crash hid.
+
+        One run, or some, as long as they say nothing: the program is cut short without tuplebind, or with it as it
+        has been without.
+        """
+        for _ in range(TRIES):
+            if unit.alone is None or len(suspects) < 3:
+                return suspects
+            (plain, plain_ended), (preloaded, ended) = self.both(unit, unit.alone(suspects))
+            suspects = self.still_worse(unit, suspects, with_out, plain, preloaded)
+            if not (cut_short(unit, plain_ended) or unit.name in self.stuck and cut_short(unit, ended)):
+                break
+        return suspects
+
+    def still_worse(self, unit, suspects, with_out, plain, preloaded):
+        """The others passed this time."""
         left = []
         for test in suspects:
             if plain.get(test) == "passed" == preloaded.get(test):
@@ -230,14 +251,17 @@ class Comparison:
             self.outcome.wrong.append(f"{unit.name}: no test was run: "
                                       + "\n".join((plain_ended.errors + plain_ended.text).splitlines()[-20:]))
         suspects = self.once_more(unit, suspects, words)
-        open_tests = [test for test in suspects[:AT_ONCE]
-                      if not self.judge(unit, test, plain.get(test, "not run"), words[test])]
+        open_tests = []
+        for test in suspects[:AT_ONCE]:
+            if words[test] == "not run" and self.is_told(unit):
+                self.differ(unit, test, plain, words, "not run again: as another of the program's")
+            elif not self.judge(unit, test, plain.get(test, "not run"), words[test]):
+                open_tests.append(test)
         if unit.name in self.stuck and cut_short(unit, ended):  # no test's own result, as far as can be told
             open_tests += suspects[AT_ONCE:]
             suspects = []
         for test in suspects[AT_ONCE:]:
-            self.outcome.different.append(Difference(f"{unit.name}: {test}", plain.get(test, "not run"), words[test],
-                                                     "not run again: too many differ"))
+            self.differ(unit, test, plain, words, "not run again: too many differ")
         if endless:
             missing = self.left_out(unit, [(plain, plain_ended), (preloaded, ended)])
             self.outcome.endless.append(Endless(unit.name, f"not over after {unit.limit} s", missing))

@@ -38,7 +38,7 @@ class Played(compare.Comparison):
 
 
 def unit(**more):
-    return s.Unit("program", ["program"], s.parse_tap, left_out=s.left_out_of_tap, **more)
+    return s.Unit("program", ["program"], s.parse_tap, lambda tests: ["program", *tests], s.left_out_of_tap, **more)
 
 
 def judged(plain, preloaded, least=4):
@@ -100,7 +100,7 @@ def test_many_tests_that_hung_both_ways():
     count = compare.AT_ONCE + 3
     good = ground.Ended(0, f"1..{count}\n" + "".join(f"ok {i} /{i}\n" for i in range(count)), "", False)
     hung = ground.Ended(-9, f"1..{count}\n", "", True)
-    outcome, _ = judged([hung, good], [good, hung, hung, good], least=1)
+    outcome, _ = judged([hung, good], [good] + [hung] * (1 + compare.TRIES + 1) + [good], least=1)
     assert (outcome.different, outcome.wrong) == ([], [])
     endless, = outcome.endless
     assert outcome.count() == compare.AT_ONCE and endless.missing == count + 1 - compare.AT_ONCE
@@ -119,7 +119,8 @@ def test_too_few():
 
 @pytest.mark.parametrize("cut", [HUNG, ABORTED, STOPPED])
 def test_cut_short_with_it_only(cut):
-    outcome, _ = judged([GOOD], [cut])
+    outcome, ran = judged([GOOD], [cut])
+    assert ran == 2 + 2 * compare.AGAIN  # not as often for each test that it leaves out
     assert [difference.test for difference in outcome.different] == \
         ["program: /b", "program: /c", "program: the program"] and not outcome.endless
 
@@ -136,9 +137,16 @@ def test_hangs_now_and_then_both_ways():
     assert (outcome.count(), outcome.different, outcome.wrong) == (4, [], []) and outcome.flaky
 
 
+@pytest.mark.parametrize("times", range(1, compare.TRIES))
+def test_hangs_again_when_run_again(times):
+    """Run again as a whole first: of each of its tests alone it would take long."""
+    outcome, ran = judged([HUNG_AT_ONCE, GOOD], [GOOD, HUNG] + [HUNG] * times + [GOOD])
+    assert (outcome.count(), outcome.different, outcome.wrong, ran) == (4, [], [], 3 + times)
+
+
 def test_hangs_now_and_then_with_it_only():
     """As a failure: it passes without tuplebind each time, and with it not."""
-    outcome, _ = judged([GOOD], [HUNG, GOOD, HUNG, GOOD])
+    outcome, _ = judged([GOOD], [HUNG, HUNG, GOOD, HUNG, GOOD])
     assert outcome.different
 
 
