@@ -53,22 +53,35 @@ bool datagram_usable(void)
 	return usable > 0;
 }
 
+/* Who would receive a datagram of the tuple, by diag_query(); *own: it is this socket. */
+static int ask_receiver(const struct attempt *a, bool *own)
+{
+	uint64_t cookie = 0;
+	int fd = diag_open();
+
+	*own = false;
+	if (fd < 0)
+		return fd;
+	int state = diag_query_cookie(fd, &a->lane, a->lport, &cookie);
+	diag_close(fd);
+	*own = cookie != 0 && cookie == sock_cookie(a->fd);
+	return state;
+}
+
 bool datagram_taken(const struct attempt *a)
 {
-	return diag_tuple(&a->lane, a->lport) != DIAG_ABSENT;
+	bool own;
+
+	/* A socket that was bound explicitly before receives what comes to its port. */
+	return ask_receiver(a, &own) != DIAG_ABSENT && !own;
 }
 
 /* After connecting: whether datagrams of the tuple arrive here, not at a stranger's socket. */
 static bool is_heard(const struct attempt *a)
 {
-	uint64_t cookie = 0;
-	int fd = diag_open();
+	bool own;
 
-	if (fd < 0)
-		return true;
-	int state = diag_query_cookie(fd, &a->lane, a->lport, &cookie);
-	diag_close(fd);
-	return state != DIAG_HELD || cookie == sock_cookie(a->fd);
+	return ask_receiver(a, &own) != DIAG_HELD || own;
 }
 
 /* SO_REUSEADDR off, or on: whether other sockets may have the port. */

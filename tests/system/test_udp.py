@@ -352,6 +352,82 @@ except OSError as e:
     assert udp_claims(host) == []
 
 
+@backends
+def test_another_destination_where_a_stranger_has_the_port(host, backend):
+    """The table does not know of it, the kernel does: another port, or where it was; nobody goes deaf."""
+    mover, stranger = host.steps(protocols=UDP, backend=backend), host.steps(preload=None)
+    [fd] = mover.open(TO, 8001, 1, "udp")
+    before = mover(f"name {fd}")
+    other = stranger.socket("udp")
+    assert [stranger(order) for order in (f"option {other} reuseaddr", f"bind {other} {before}",
+                                          f"connect {other} {TO} 8002")] == ["0"] * 3
+    answer = mover.connect(fd, TO, 8002)
+    assert answer == ("0" if backend == "late" else "EADDRNOTAVAIL")
+    assert (mover(f"name {fd}") == before) == (backend == "explicit")
+    tuples = host.tuples(8002, protocol="udp")
+    assert len(set(tuples)) == len(tuples) == (2 if backend == "late" else 1)
+    assert udp_claims(host, 8001) == host.tuples(8001, protocol="udp")
+    assert udp_claims(host, 8002) == tuples  # that of the stranger's as well, until it is reaped
+    assert host.status()["counters"]["retries"] >= 1
+
+
+@pytest.fixture
+def unreachable(host):
+    """A destination that no address of the pool 10.9.0.1 reaches, and how programs get to it: by explicit bind."""
+    host.set_ports(40001, 40001)
+    host.add_addresses("10.9.0.1")
+    host.must("ip", "route", "add", "unreachable", "10.66.0.0/16")
+    return "10.66.0.1", {"protocols": UDP, "backend": "explicit", "addrs": "10.9.0.1", "log": "off"}
+
+
+def test_bound_socket_connects_next(host, unreachable):
+    """Explicitly bound, then no route: it has its port for good, and connects from there."""
+    nowhere, settings = unreachable
+    steps = host.steps(**settings)
+    fd = steps.socket("udp")
+    for port in (8001, 8002):
+        assert steps.connect(fd, nowhere, port) == "EHOSTUNREACH"
+        assert steps(f"name {fd}") == "10.9.0.1 40001"
+        assert udp_claims(host) == []
+    for port in (8001, 8002):
+        assert steps.connect(fd, "10.9.0.1", port) == "0"
+        assert host.tuples(port, protocol="udp") == udp_claims(host) == [("10.9.0.1", 40001, "10.9.0.1", port)]
+
+
+@pytest.mark.parametrize("who", ["ours", "a stranger"])
+def test_bound_socket_whose_next_tuple_is_taken(host, unreachable, who):
+    """As above, but somebody has that port to the next destination: of the two one would go deaf."""
+    nowhere, settings = unreachable
+    holder, steps = host.steps(preload="run" if who == "ours" else None, **settings), host.steps(**settings)
+    held = holder.socket("udp")
+    if who == "a stranger":
+        assert [holder(order) for order in (f"option {held} reuseaddr", f"bind {held} 10.9.0.1 40001")] == ["0"] * 2
+    assert holder.connect(held, "10.9.0.1", 8001) == "0"
+    fd = steps.socket("udp")
+    assert steps.connect(fd, nowhere, 8001) == "EHOSTUNREACH"
+    assert steps.connect(fd, "10.9.0.1", 8001) == "EADDRNOTAVAIL"
+    assert len(host.tuples(8001, protocol="udp")) == len(udp_claims(host)) == 1
+    assert steps.connect(fd, "10.9.0.1", 8002) == "0"
+    assert host.tuples(8002, protocol="udp") == udp_claims(host, 8002) == [("10.9.0.1", 40001, "10.9.0.1", 8002)]
+
+
+def test_another_destination_and_no_room_in_the_table(host):
+    """The socket moves all the same, with its port; the claim that it leaves behind is given back."""
+    host.set_ports(30000, 59999)  # the kernel, too, is to find one for each
+    steps = host.steps(protocols=UDP, table_size="256K", log="off")
+    [fd] = steps.open(TO, 8001, 1, "udp")
+    before = steps(f"name {fd}")
+    for i in range(1500):  # more than the slabs of the smallest table
+        steps.open(f"127.{1 + i // 250}.0.{1 + i % 250}", 8002, 1, "udp")
+    full = host.status()["counters"]["table_full"]
+    assert full > 100
+    assert len(udp_claims(host, 8001)) == 1
+    assert steps.connect(fd, TO, 8003) == "0"
+    assert steps(f"name {fd}") == before
+    assert host.status()["counters"]["table_full"] == full + 1
+    assert udp_claims(host, 8001) == udp_claims(host, 8003) == []
+
+
 def test_unspecified_family(host):
     """Dissolved, the socket is as new: no address, no port, all ports to choose from when it sends."""
     serve(host, TO, 8001)
