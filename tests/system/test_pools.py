@@ -6,6 +6,7 @@ log tells, once.
 """
 
 import collections
+import errno
 import ipaddress
 import time
 
@@ -222,6 +223,61 @@ def test_others_carry_on_beside_a_prefix_whose_route_is_missing(hosts):
     opener = Opener(client, TO6, addrs="fd99::/64,fd07::3")
     assert set(opener.open(40)) == {"fd07::3"}
     assert len(opener.told("fd99::/64")) == 1
+
+
+PREFIX = "fd99::/64"
+BINDS_FREELY = """
+import ctypes, socket, struct, sys
+IPV6_FREEBIND = 78
+s = socket.socket(socket.AF_INET6, getattr(socket, sys.argv[1]))
+def tell(error=0):
+    print(error, s.getsockname()[0], s.getsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND))
+def connect(to, port):
+    tell(s.connect_ex((to, port)))
+"""
+
+
+def freely(host, kind, text, **settings):
+    result = host.run(harness.PYTHON, "-c", BINDS_FREELY + text, kind, preload="run", protocols="tcp,udp", **settings)
+    assert (result.code, result.err) == (0, ""), result
+    return [line.split() for line in result.out.splitlines()]
+
+
+@pytest.fixture
+def with_prefix(hosts):
+    client, _ = hosts
+    client.must("ip", "-6", "route", "add", "local", PREFIX, "dev", "lo")
+    return client
+
+
+def test_from_a_prefix_then_from_an_address(with_prefix):
+    """A socket that was refused connects again: the option that the prefix needed it does not keep."""
+    first, second = freely(with_prefix, "SOCK_STREAM", f"connect('{TO6}', 9); connect('{TO6}', {PORT})",
+                           rules=f"[{TO6}]:9={PREFIX};[{TO6}]:{PORT}=fd07::3")
+    assert first[0] == str(errno.ECONNREFUSED) and first[2] == "1", first
+    assert second == ["0", "fd07::3", "0"]
+
+
+def test_from_a_prefix_then_from_nowhere(with_prefix):
+    """connect() to AF_UNSPEC leaves a UDP socket as new."""
+    first, second = freely(with_prefix, "SOCK_DGRAM", f"""
+connect('{TO6}', {PORT})
+ctypes.CDLL(None).connect(s.fileno(), struct.pack("H14x", 0), 16)
+tell()
+""", addrs=PREFIX)
+    assert first[0] == "0" and first[1].startswith("fd99::") and first[2] == "1", first
+    assert second == ["0", "::", "0"]
+
+
+@pytest.mark.parametrize("kind", ["SOCK_STREAM", "SOCK_DGRAM"])
+def test_program_that_binds_freely_itself(with_prefix, kind):
+    """Its own option stays, whatever tuplebind does."""
+    lines = freely(with_prefix, kind, f"""
+s.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+connect('{TO6}', 9)
+connect('{TO6}', {PORT})
+""", rules=f"[{TO6}]:9={PREFIX};[{TO6}]:{PORT}=fd07::3")
+    assert [line[2] for line in lines] == ["1", "1"], lines
 
 
 # Addresses that disappear, or do not reach the destination
