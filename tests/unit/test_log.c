@@ -252,3 +252,17 @@ Test(log, a_file_at_its_size_limit_kills_nobody)
 	sigpending(&pending);
 	cr_expect_not(sigismember(&pending, SIGXFSZ));
 }
+
+Test(log, a_full_disk_changes_nothing)
+{
+	sigset_t set;
+
+	cr_assert_eq(log_open(LOG_WARN, "/dev/full"), 0);
+	errno = EXDEV;
+	log_line(LOG_WARN, "x");
+	cr_expect_eq(errno, EXDEV);
+	sigpending(&set);
+	cr_expect(sigisemptyset(&set));
+	sigprocmask(SIG_BLOCK, NULL, &set);
+	cr_expect_not(sigismember(&set, SIGPIPE), "the mask is as it was");
+}
