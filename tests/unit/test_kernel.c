@@ -144,6 +144,47 @@ Test(diag, udp_tuples)
 	cr_expect_eq(diag_query(diag, &lane, lport), DIAG_ABSENT);
 }
 
+struct seen_of {
+	uint16_t lport;
+	unsigned count;
+};
+
+static void see_of(
+	void *context, const struct tuplebind_lane *lane, uint16_t lport, enum diag_state state)
+{
+	struct seen_of *seen = context;
+
+	seen->count +=
+		lport == seen->lport && memcmp(lane->laddr, c.lane.laddr, sizeof lane->laddr) == 0;
+}
+
+/* connect() of a UDP socket takes port 0: no tuple of ours has that. */
+Test(diag, a_dump_leaves_out_a_foreign_port_0)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct seen_of seen = {0};
+	int fd = udp_socket(0, &seen.lport);
+
+	cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+	cr_assert_eq(diag_dump(IPPROTO_UDP, 0, see_of, &seen), 0);
+	cr_expect_eq(seen.count, 0);
+	a.sin_port = htons(9);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+	cr_assert_eq(diag_dump(IPPROTO_UDP, 0, see_of, &seen), 0);
+	cr_expect_eq(seen.count, 1);
+}
+
+Test(sock, of_no_address_of_ours)
+{
+	struct addr laddr;
+	uint16_t port;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	cr_expect_eq(sock_local(fd, &laddr, &port), -EAFNOSUPPORT);
+	close(fd);
+	cr_expect_eq(sock_local(fd, &laddr, &port), -EBADF);
+}
+
 Test(sysctl, the_kernels_range)
 {
 	struct portset range, offered;

@@ -8,6 +8,7 @@
 #include "fixture.h"
 #include "kernel/addresses.h"
 #include "kernel/diag.h"
+#include "kernel/listeners.h"
 #include "kernel/netns.h"
 #include "kernel/route.h"
 #include "kernel/sysctl.h"
@@ -148,6 +149,34 @@ Test(refused, sock_diag)
 	};
 
 	fixture_connect(&connection);
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+static struct listeners listeners;
+
+static bool port_has_listener(void)
+{
+	/* As if a second had passed. */
+	atomic_store(&listeners.asked, 0);
+	return listeners_has(&listeners, connection.lane.fport);
+}
+
+static bool port_has_no_listener(void)
+{
+	return !port_has_listener();
+}
+
+Test(refused, listeners_that_were_known)
+{
+	static const struct refused_case cases[] = {
+		{"netlink", {{SYS_socket, 0, AF_NETLINK, EMFILE}}, port_has_listener},
+		{"question", {{SYS_sendmsg, ALL, EPERM}}, port_has_listener},
+		{"nothing", {{0}}, port_has_no_listener},
+	};
+
+	fixture_connect(&connection);
+	cr_assert(port_has_listener());
+	close(connection.listener);
 	expect_all(cases, sizeof cases / sizeof *cases);
 }
 
@@ -545,5 +574,31 @@ Test(refused, times_of_start)
 		{"reading", {{SYS_read, ALL, EIO}}, own_id_does},
 	};
 
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+/* By its id alone as well; what another namespace has counts as living. */
+static bool home_is_unknown(void)
+{
+	struct process_self self = {.entry = NULL};
+
+	process_enter(&t, &self);
+	if (self.entry == NULL || atomic_load(&self.entry->pid_namespace) != 0 ||
+		!process_alive(self.entry))
+		return false;
+	atomic_store(&self.entry->pid, fixture_dead_pid());
+	bool gone = !process_alive(self.entry);
+	atomic_store(&self.entry->pid_namespace, 4026531836);
+	return gone && process_alive(self.entry);
+}
+
+Test(refused, the_namespace_of_processes)
+{
+	static const struct refused_case cases[] = {
+		{"/proc", {{SYS_newfstatat, ALL, ENOENT}, {SYS_stat, ALL, ENOENT}},
+			home_is_unknown},
+	};
+
+	fixture_table(&t, 0);
 	expect_all(cases, sizeof cases / sizeof *cases);
 }
