@@ -12,6 +12,7 @@
 #include "kernel/netns.h"
 #include "kernel/route.h"
 #include "kernel/sysctl.h"
+#include "kernel/timewait.h"
 #include "table/process.h"
 #include "table/reap.h"
 
@@ -313,6 +314,50 @@ Test(refused, sources_that_were_known)
 	source_start(memory, 7);
 	cr_assert(source_is("127.0.0.1", "127.0.0.1"));
 	sleep(3);
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+static bool probe_says(enum timewait expected)
+{
+	return timewait_probe(&connection.lane, connection.lport) == expected;
+}
+
+static bool probe_does_not_know(void)
+{
+	return probe_says(TIMEWAIT_UNKNOWN);
+}
+
+static bool probe_is_refused(void)
+{
+	return probe_says(TIMEWAIT_REFUSED);
+}
+
+static bool probe_has_it(void)
+{
+	return probe_says(TIMEWAIT_REUSABLE);
+}
+
+/* Last the one that has the tuple, and leaves it to nobody. */
+Test(refused, tuples_in_time_wait)
+{
+	static const struct refused_case cases[] = {
+		{"socket", {{SYS_socket, 0, AF_INET, EMFILE}}, probe_does_not_know},
+		{"Fast Open", {{SYS_setsockopt, 1, IPPROTO_TCP, ENOPROTOOPT}}, probe_does_not_know},
+		{"SO_REUSEADDR", {{SYS_setsockopt, 1, SOL_SOCKET, EPERM}}, probe_does_not_know},
+		{"bind", {{SYS_bind, ALL, EADDRINUSE}}, probe_does_not_know},
+		{"connect", {{SYS_connect, ALL, EPERM}}, probe_does_not_know},
+		{"the tuple", {{SYS_connect, ALL, EADDRNOTAVAIL}}, probe_is_refused},
+		{"nothing", {{0}}, probe_has_it},
+	};
+
+	int on = 1;
+
+	fixture_connect(&connection);
+	/* Shared, as ours all are. */
+	cr_assert_eq(setsockopt(connection.client, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+	close(connection.client);
+	close(connection.server);
+	cr_assert_eq(diag_tuple(&connection.lane, connection.lport), DIAG_TIMEWAIT);
 	expect_all(cases, sizeof cases / sizeof *cases);
 }
 
