@@ -11,6 +11,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <unistd.h>
 
 static struct table t;
@@ -173,6 +174,26 @@ Test(reap, one_at_a_time)
 	cr_expect(reap_wait(&t, 0));
 	cr_assert_eq(reap_start(&second, &t), 0);
 	reap_end(&second);
+}
+
+static void *end_soon(void *unused)
+{
+	usleep(20000);
+	reap_end(&reap);
+	return NULL;
+}
+
+Test(reap, its_end_is_waited_for)
+{
+	pthread_t thread;
+	uint64_t deadline = reap_now() + UINT64_C(8000000000);
+
+	cr_assert_eq(reap_start(&reap, &t), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, end_soon, NULL), 0);
+	cr_expect(reap_wait(&t, deadline));
+	cr_expect_lt(reap_now(), deadline);
+	cr_expect_eq(atomic_load(&t.header->reaper), 0);
+	pthread_join(thread, NULL);
 }
 
 Test(reap, a_dead_reaper_is_not_waited_for)
