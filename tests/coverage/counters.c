@@ -8,8 +8,9 @@
  * runs, a file is mapped over them: what is counted is in it at once, and nothing is ever
  * written. Counters are updated atomically (-fprofile-update=atomic).
  *
- * The file is COUNTERS_FOLDER/NAME.counters, NAME that of the program or library that counts;
- * scripts/coverage makes it. Without it a process counts for itself, and forgets it. A process that
+ * The file is COUNTERS_FOLDER/counters.NAME, NAME that of the program or library that counts;
+ * scripts/coverage makes it. (Not NAME first: who looks for the library in a process's memory maps
+ * would take that for it.) Without it a process counts for itself, and forgets it. A process that
  * is started with TUPLEBIND_COVERAGE_DUMP has gcov add what is in the file to its own (.gcda), and
  * ends.
  *
@@ -48,7 +49,7 @@ static int counters_open(void)
 	if (dladdr(__gcov_counters_start, &of) && strstr(of.dli_fname, ".so"))
 		own = of.dli_fname;
 	name = strrchr(own, '/');
-	if ((size_t)snprintf(path, sizeof path, "%s/%s.counters", COUNTERS_FOLDER,
+	if ((size_t)snprintf(path, sizeof path, "%s/counters.%s", COUNTERS_FOLDER,
 		    name ? name + 1 : own) >= sizeof path)
 		return -1;
 	return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
