@@ -95,6 +95,13 @@ static int do_unspec(char **words)
 	return connect(number(words[0]), &to, sizeof to);
 }
 
+static int do_raw_unspec(char **words)
+{
+	struct sockaddr to = {.sa_family = AF_UNSPEC};
+
+	return (int)syscall(SYS_connect, number(words[0]), &to, sizeof to);
+}
+
 static int do_unix(char **words)
 {
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -482,6 +489,7 @@ static const struct {
 	{"connect", 3, do_connect},	    /* FD ADDRESS PORT */
 	{"raw_connect", 3, do_raw_connect}, /* as connect, past libc */
 	{"unspec", 1, do_unspec},	    /* FD: connect() to AF_UNSPEC */
+	{"raw_unspec", 1, do_raw_unspec},   /* past libc */
 	{"unix", 2, do_unix},		    /* FD PATH: connect() to an AF_UNIX path */
 	{"bind", 3, do_bind},		    /* FD ADDRESS PORT */
 	{"listen", 2, do_listen},	    /* FD BACKLOG */

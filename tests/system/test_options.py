@@ -208,6 +208,20 @@ def test_link_local_pool(two_cables, backend):
     assert set(client.claims()) <= set(client.tuples(PORT))
 
 
+@backends
+def test_link_local_address_without_a_route(two_cables, backend):
+    """No question to the kernel says whether another address would do, so it is not set aside: the program is told."""
+    client, _ = two_cables
+    client.add_addresses("fe80::1:5/64", device="wire")
+    client.must("ip", "-6", "rule", "add", "from", "fe80::1:5", "prohibit")
+    index = client.must("ip", "-o", "link", "show", "dev", "wire").split(":")[0]
+    steps = client.steps(addrs="fe80::1:5%wire", backend=backend)
+    for _ in range(2):
+        assert steps.connect(steps.socket("v6"), f"fe80::100:1%{index}", PORT) == "EACCES"
+    assert steps.program.errors() == ""
+    assert client.claims() == []
+
+
 # IP_TRANSPARENT, IP_FREEBIND
 
 options = pytest.mark.parametrize("option", ["transparent", "freebind"])

@@ -174,6 +174,24 @@ print(*sorted(seen), flush=True)
     assert set(WIRE) <= seen <= set(WIRE) | {f"10.7.0.{i}" for i in (20, 21, 22)}, running.errors()
 
 
+def test_interface_of_another_namespace_than_the_thread_s(hosts):
+    """A thread that has gone into another one connects a socket from here: from the addresses of here."""
+    client, _ = hosts
+    said = client.must(harness.PYTHON, "-c", f"""
+import ctypes, socket, time
+made = [socket.socket() for _ in range(9)]
+made[8].connect(("{TO}", {PORT}))
+assert ctypes.CDLL(None, use_errno=True).unshare(0x40000000) == 0, ctypes.get_errno()  # CLONE_NEWNET
+for s in made[:4]:
+    s.connect(("{TO}", {PORT}))
+time.sleep(2.1)  # the interface is looked at once a second
+for s in made[4:8]:
+    s.connect(("{TO}", {PORT}))
+print(*(s.getsockname()[0] for s in made[:8]))
+""", preload="run", addrs="wire")
+    assert collections.Counter(said.split()) == dict.fromkeys(WIRE, 2)
+
+
 # Prefixes
 
 @pytest.mark.parametrize("prefix", ["fd99::/64", "fd99:0:1::/48", "fd99::/112", "10.99.0.0/16"])
@@ -280,6 +298,15 @@ connect('{TO6}', {PORT})
     assert [line[2] for line in lines] == ["1", "1"], lines
 
 
+def test_many_addresses_none_of_which_is_this_host_s(hosts):
+    """A range is told of as such, once, by its first address; there is no one command that would mend it."""
+    client, _ = hosts
+    opener = Opener(client, addrs="10.99.0.1-10.99.255.254")
+    assert set(opener.open(20)) == {"10.7.0.1"}
+    [line] = opener.told("")
+    assert "event=set-aside" in line and "pool=10.99.0.1- " in line and "fix=" not in line, line
+
+
 # Addresses that disappear, or do not reach the destination
 
 def test_address_disappears_and_comes_back(hosts):
@@ -354,6 +381,34 @@ def test_address_that_cannot_reach_the_destination(hosts, how, to, refused, pool
     client.must("ip", "-6" if ":" in to else "-4", "rule", "del", "from", refused, how)
     opener.until_used(refused)
     assert len(opener.told("event=back", f"laddr={refused} faddr={to}")) == 1
+
+
+def test_address_of_the_last_destination_is_not_the_next_one_s(hosts):
+    """A refused socket goes on to a destination without a pool: from where routing says."""
+    client, _ = hosts
+    steps = client.steps(rules=f"{TO}:9=10.7.0.3")
+    fd = steps.socket()
+    assert steps.connect(fd, TO, 9) == "ECONNREFUSED"
+    assert steps(f"name {fd}").split()[0] == "10.7.0.3"
+    assert steps.connect(fd, TO, PORT) == "0"
+    assert steps(f"name {fd}").split()[0] == "10.7.0.1"
+
+
+@pytest.mark.parametrize("backend", ["auto", "explicit"])
+def test_address_the_program_chose_disappears(hosts, backend):
+    """Between its bind() and its connect(): the kernel's error, no claim, and nothing is set aside for it."""
+    client, _ = hosts
+    answers = []
+    for preload, settings in ((None, {}), ("run", {"backend": backend, "addrs": ",".join(WIRE)})):
+        steps = client.steps(preload=preload, **settings)
+        fd = steps.socket()
+        assert steps(f"bind {fd} 10.7.0.3 0") == "0"
+        client.must("ip", "address", "del", "10.7.0.3/24", "dev", "wire")
+        answers.append(steps.connect(fd, TO, PORT))
+        client.add_addresses("10.7.0.3/24", device="wire")
+    assert answers[0] == answers[1] != "0"
+    assert client.claims() == []
+    assert steps.program.errors() == ""
 
 
 def test_address_that_reaches_other_destinations(hosts):

@@ -371,6 +371,18 @@ def test_another_destination_where_a_stranger_has_the_port(host, backend):
     assert host.status()["counters"]["retries"] >= 1
 
 
+def test_another_destination_after_losing_the_port_unseen(host):
+    """Dissolved past libc, the socket has no tuple any more: it is the kernel's, and no claim stays."""
+    steps = host.steps(protocols=UDP)
+    [fd] = steps.open(TO, 8001, 1, "udp")
+    assert len(udp_claims(host, 8001)) == 1
+    assert steps(f"raw_unspec {fd}") == "0"
+    assert steps(f"name {fd}").split()[1] == "0"
+    assert steps.connect(fd, TO, 8002) == "0"
+    assert len(host.tuples(8002, protocol="udp")) == 1
+    assert udp_claims(host) == []
+
+
 @pytest.fixture
 def unreachable(host):
     """A destination that no address of the pool 10.9.0.1 reaches, and how programs get to it: by explicit bind."""
