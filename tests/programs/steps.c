@@ -23,6 +23,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
+#endif
+
 #define UNTOUCHED      4242
 #define LINE_MAX_BYTES 4096
 #define WORDS_MAX      16
@@ -158,6 +162,7 @@ static int do_option(char **words)
 		{"mark", SOL_SOCKET, SO_MARK, 7},
 		{"transparent", IPPROTO_IP, IP_TRANSPARENT, 1},
 		{"freebind", IPPROTO_IP, IP_FREEBIND, 1},
+		{"one-port", IPPROTO_IP, IP_LOCAL_PORT_RANGE, 32001 << 16 | 32001},
 	};
 	struct linger reset = {.l_onoff = 1};
 
@@ -446,6 +451,20 @@ static int do_vfork(char **words)
 	return 0;
 }
 
+/* A vfork child sets an option, as do_option(), and ends. */
+static int do_vfork_option(char **words)
+{
+	pid_t pid = vfork();
+	int status;
+
+	if (pid == 0)
+		_exit(do_option(words) == 0 ? 0 : 1);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -1;
+	errno = UNTOUCHED;
+	return WEXITSTATUS(status);
+}
+
 static int do_wait(char **words)
 {
 	int status, result = waitpid(child_pid, &status, 0);
@@ -521,6 +540,7 @@ static const struct {
 	{"fork", 0, do_fork},
 	{"_Fork", 0, do_raw_fork},
 	{"vfork", 2, do_vfork},
+	{"vfork_option", 2, do_vfork_option},
 	{"wait", 0, do_wait},
 	{"exec", 0, do_exec},
 	{"exit", 0, do_exit},

@@ -240,6 +240,17 @@ def test_vfork_child_closes(served, steps):
     expect(served, 0)
 
 
+def test_vfork_child_narrows_the_ports(served):
+    """The same: what the parent knows of its socket stays as it is."""
+    steps = served.steps(backend="late")
+    fd = steps.socket()
+    assert steps.connect(fd, TO, 9) == "ECONNREFUSED"
+    assert steps(f"vfork_option {fd} one-port") == "0"
+    assert steps.connect(fd, TO, PORT) == "0"
+    assert served.claims(PORT) == served.tuples(PORT) != []
+    assert {t.lport for t in served.tuples(PORT)} <= served.ports
+
+
 @backends
 def test_python_subprocess(served, backend):
     """subprocess with close_fds closes hundreds of descriptors in a vfork child."""
