@@ -371,6 +371,21 @@ def test_another_destination_where_a_stranger_has_the_port(host, backend):
     assert host.status()["counters"]["retries"] >= 1
 
 
+@backends
+def test_another_destination_without_a_descriptor(host, backend):
+    """Whose the tuple is cannot be asked: it counts as taken."""
+    said = script(host, f"""
+import resource
+s = udp()
+s.connect(("{TO}", 8001))
+before = s.getsockname()
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+answer = s.connect_ex(("{TO}", 8002))
+print(errno.errorcode.get(answer), s.getsockname() == before, s.getpeername()[1])
+""", backend=backend)
+    assert said == ("None False 8002\n" if backend == "late" else "EADDRNOTAVAIL True 8001\n")
+
+
 def test_another_destination_after_losing_the_port_unseen(host):
     """Dissolved past libc, the socket has no tuple any more: it is the kernel's, and no claim stays."""
     steps = host.steps(protocols=UDP)
