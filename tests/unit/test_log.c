@@ -266,3 +266,15 @@ Test(log, a_full_disk_changes_nothing)
 	sigprocmask(SIG_BLOCK, NULL, &set);
 	cr_expect_not(sigismember(&set, SIGPIPE), "the mask is as it was");
 }
+
+/* It is moved out of the program's way where there is a way. */
+Test(log, a_limit_of_few_descriptors)
+{
+	struct rlimit limit = {.rlim_cur = 64, .rlim_max = 64};
+	int fd = fixture_scratch();
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	cr_assert_eq(log_open(LOG_WARN, path_of(fd)), 0);
+	log_line(LOG_WARN, "x");
+	cr_expect(strstr(fixture_contents(fd), "warn: x") != NULL);
+}
