@@ -251,14 +251,15 @@ static bool is_full(const struct walked *w)
  */
 static struct walked walk_until_full(struct attempt *a)
 {
-	struct walked walked;
-	uint64_t count;
-	int walks = 0;
+	struct walked walked = walk_addresses(a);
+	bool moving = true;
 
-	do {
-		count = claims_given_back(&library.table);
+	for (int walk = 1; walk < WALKS && moving && is_full(&walked); walk++) {
+		uint64_t count = claims_given_back(&library.table);
+
 		walked = walk_addresses(a);
-	} while (is_full(&walked) && count != claims_given_back(&library.table) && ++walks < WALKS);
+		moving = count != claims_given_back(&library.table);
+	}
 	return walked;
 }
 

@@ -396,13 +396,16 @@ int claim_take_announced(struct table *t, const struct tuplebind_lane *lane, uin
 	/*
 	 * Only what a walk finds that began after the count is true for that count. And while
 	 * others give back and claim, the one free port may always be where the walk has been
-	 * already.
+	 * already. The first walk, which most often finds one, needs no count.
 	 */
-	for (int walk = 0; walk == 0 || (walk < WALKS && count != claims_given_back(t)); walk++) {
-		count = claims_given_back(t);
+	for (int walk = 0; walk < WALKS; walk++) {
+		if (walk > 0)
+			count = claims_given_back(t);
 		int got = walk_lane(t, lane, lane_hash, ports, stage, w, avoid, flight, out, port);
 		if (got != -EADDRNOTAVAIL)
 			return got == -EAGAIN ? -EADDRNOTAVAIL : got;
+		if (walk > 0 && count == claims_given_back(t))
+			break;
 	}
 	atomic_store_explicit(full,
 		finding(w, lane_hash, ports, stage, avoid) << 32 | (uint32_t)count,
