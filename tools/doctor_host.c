@@ -29,10 +29,6 @@ static enum level level_of_use(uint64_t used, uint64_t most)
 	return used * 10 >= most * 9 ? LEVEL_MEND : used * 2 >= most ? LEVEL_NOTE : LEVEL_OK;
 }
 
-static void see_nothing(void *context, uint16_t port)
-{
-}
-
 void doctor_kernel(struct doctor *d)
 {
 	struct utsname name;
@@ -47,19 +43,21 @@ void doctor_kernel(struct doctor *d)
 		     : "late bind needs Linux 6.3; without it connects cost more, and ports are "
 		       "taken from the programs that run without tuplebind",
 		NULL);
-	int error = diag_listeners(see_nothing, NULL);
+	int error = diag_answers(IPPROTO_TCP);
 	doctor_tell(d, error == 0 ? LEVEL_OK : LEVEL_MEND, "sock_diag",
 		error == 0 ? "there" : strerror(-error),
 		error == 0 ? NULL
-			   : "claims of killed programs cannot be given back without it, nor "
-			     "tuples in TIME_WAIT be told from those in use",
-		error == 0 ? NULL : "modprobe tcp_diag");
+			   : "without it claims of killed programs cannot be given back: where they "
+			     "fill all ports the kernel searches, as slowly as for any program; and "
+			     "tuples in TIME_WAIT cannot be told from those in use",
+		error == 0 ? NULL : "modprobe tcp_diag; in a sandbox allow AF_NETLINK");
 	if (!(d->plan.protocols & PROTOCOL_UDP))
 		return;
-	bool udp = diag_sees_udp();
-	doctor_tell(d, udp ? LEVEL_OK : LEVEL_MEND, "udp_diag", udp ? "there" : "missing",
-		udp ? NULL : "without it UDP is left to the kernel",
-		udp ? NULL : "modprobe udp_diag");
+	error = diag_answers(IPPROTO_UDP);
+	doctor_tell(d, error == 0 ? LEVEL_OK : LEVEL_MEND, "udp_diag",
+		error == 0 ? "there" : strerror(-error),
+		error == 0 ? NULL : "without it UDP is left to the kernel",
+		error == 0 ? NULL : "modprobe udp_diag; in a sandbox allow AF_NETLINK");
 }
 
 static unsigned first_port(const struct portset *s)

@@ -391,7 +391,7 @@ static bool passes(struct look *l, const struct config *c)
 		leave(e, why == TUPLEBIND_PASSED_SKIPPED
 				 ? "a rule says so"
 				 : "multicast and broadcast are left alone");
-	else if (wanted == PROTOCOL_UDP && !diag_sees_udp())
+	else if (wanted == PROTOCOL_UDP && diag_answers(IPPROTO_UDP) < 0)
 		leave(e, "the kernel tells nothing of UDP sockets (modprobe udp_diag)");
 	else if (!plan_resolve_any(l->rule, false, &e->faddr))
 		leave(e, "the ANY address is left alone where a pool is configured");

@@ -22,6 +22,7 @@ const struct setting_kind setting_kinds[SETTINGS] = {
 	{"rules", SETTING_RULES, "none"},
 	{"skip", SETTING_LIST, "none"},
 	{"full", SETTING_TEXT, "fail"},
+	{"unusable", SETTING_TEXT, "kernel"},
 	{"backend", SETTING_TEXT, "auto"},
 	{"table", SETTING_TEXT, "one for each user and network namespace"},
 	{"table-size", SETTING_TEXT, "8M"},

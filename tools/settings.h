@@ -15,7 +15,7 @@
 #include <getopt.h>
 #include <stdbool.h>
 
-#define SETTINGS 14
+#define SETTINGS 15
 
 enum setting_form {
 	SETTING_TEXT,

@@ -73,6 +73,12 @@ static inline bool addr_equal(const struct addr *a, const struct addr *b)
 	       a->scope == b->scope;
 }
 
+/* The same address, whatever their scopes say. */
+static inline bool addr_same(const struct addr *a, const struct addr *b)
+{
+	return addr_word(a, 0) == addr_word(b, 0) && addr_word(a, 1) == addr_word(b, 1);
+}
+
 enum addr_reach addr_reach(const struct addr *a);
 
 /* Family and reach in one number. */

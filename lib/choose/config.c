@@ -8,7 +8,7 @@
 #include <string.h>
 
 const char *const config_names[] = {"ADDRS", "PORTS", "PROTOCOLS", "BALANCE", "RULES", "SKIP",
-	"FULL", "BACKEND", "TABLE", "TABLE_SIZE", "LOG", "LOG_FILE", "DISABLE", "STRICT", NULL};
+	"FULL", "UNUSABLE", "BACKEND", "TABLE", "TABLE_SIZE", "LOG", "LOG_FILE", "DISABLE", "STRICT", NULL};
 
 /* Reads one variable's value into its place; the fault is told without the variable's name. */
 typedef int reader(struct config *c, const char *value, struct fault *f);
@@ -99,6 +99,16 @@ static int read_full(struct config *c, const char *value, struct fault *f)
 	return error;
 }
 
+static int read_unusable(struct config *c, const char *value, struct fault *f)
+{
+	static const char *const words[] = {"kernel", "fail", NULL};
+	int word = (int)c->when_unusable;
+	int error = read_word(value, words, "kernel, fail", &word, f);
+
+	c->when_unusable = (enum when_unusable)word;
+	return error;
+}
+
 static int read_backend(struct config *c, const char *value, struct fault *f)
 {
 	static const char *const words[] = {"auto", "late", "explicit", NULL};
@@ -158,7 +168,7 @@ static int read_strict(struct config *c, const char *value, struct fault *f)
 
 /* In the order of config_names. */
 static reader *const readers[] = {read_addrs, read_ports, read_protocols, read_balance, read_rules,
-	read_skip, read_full, read_backend, read_table, read_table_size, read_log, read_log_file,
+	read_skip, read_full, read_unusable, read_backend, read_table, read_table_size, read_log, read_log_file,
 	read_disable, read_strict};
 
 static_assert(sizeof readers / sizeof *readers + 1 == sizeof config_names / sizeof *config_names,

@@ -16,6 +16,7 @@
 enum backend { BACKEND_AUTO, BACKEND_LATE, BACKEND_EXPLICIT };
 enum balance { BALANCE_ROTATE, BALANCE_RANDOM, BALANCE_HASH, BALANCE_PACK };
 enum when_full { FULL_FAIL, FULL_KERNEL };
+enum when_unusable { UNUSABLE_KERNEL, UNUSABLE_FAIL };
 
 /* Protocols that are taken over, to be added up. */
 enum protocols { PROTOCOL_TCP = 1, PROTOCOL_UDP = 2 };
@@ -26,6 +27,7 @@ struct config {
 	enum backend backend;
 	enum balance balance;
 	enum when_full when_full;
+	enum when_unusable when_unusable;
 	unsigned protocols; /* of enum protocols */
 	enum log_level log_level;
 	const char *log_file; /* NULL: stderr */

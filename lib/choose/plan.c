@@ -182,6 +182,7 @@ int plan_make(struct plan *p, const struct config *c, struct fault *f)
 		.late = c->backend != BACKEND_EXPLICIT,
 		.balance = c->balance,
 		.when_full = c->when_full,
+		.when_unusable = c->when_unusable,
 	};
 	if (c->skip != NULL)
 		error = add_skip(p, c->skip, &inner);

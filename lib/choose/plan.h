@@ -32,6 +32,7 @@ struct plan {
 	_Atomic int late;   /* 1: this kernel has late bind and it is wanted */
 	enum balance balance;
 	enum when_full when_full;
+	enum when_unusable when_unusable;
 	const struct permutation *permutation;
 	unsigned rule_count, ports_count;
 	struct dest_index dests; /* of the rules but the last, the general one */
@@ -52,6 +53,12 @@ void plan_free(struct plan *p);
  * changed. Takes no memory; async-signal-safe.
  */
 void plan_set_ports(struct plan *p);
+
+/* Whether late bind is wanted, and this kernel was not seen to lack it. */
+static inline bool plan_has_late(const struct plan *p)
+{
+	return atomic_load_explicit(&p->late, memory_order_relaxed);
+}
 
 /* The rule for everything that no other rule is for: what TUPLEBIND_ADDRS and _PORTS say. */
 static inline const struct rule *plan_general_rule(const struct plan *p)

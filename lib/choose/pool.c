@@ -232,6 +232,29 @@ bool pool_serves(const struct pool *p, const struct addr *faddr)
 	return false;
 }
 
+static bool part_has(
+	const struct pool_part *part, const struct addr *faddr, const struct addr *laddr)
+{
+	if (part->interface == NULL)
+		return addr_goes_with(&part->first, faddr) && part->first.scope == laddr->scope &&
+		       addr_number(laddr) - addr_number(&part->first) < part->size;
+	for (uint64_t i = 0, count = interface_count(part->interface, faddr); i < count; i++) {
+		struct addr a;
+
+		if (interface_at(part->interface, faddr, i, &a) && addr_equal(&a, laddr))
+			return true;
+	}
+	return false;
+}
+
+bool pool_has(const struct pool *p, const struct addr *faddr, const struct addr *laddr)
+{
+	for (unsigned i = 0; i < p->part_count; i++)
+		if (part_has(&p->parts[i], faddr, laddr))
+			return true;
+	return false;
+}
+
 bool pool_at(
 	const struct pool *p, const struct addr *faddr, uint64_t index, struct pool_place *place)
 {

@@ -48,6 +48,9 @@ uint64_t pool_count(const struct pool *p, const struct addr *faddr);
 /* The same without the look. */
 bool pool_serves(const struct pool *p, const struct addr *faddr);
 
+/* Whether @laddr is one of the addresses that go with @faddr. O(parts), and of interfaces O(addresses). */
+bool pool_has(const struct pool *p, const struct addr *faddr, const struct addr *laddr);
+
 /* One address of a pool, and where it stands. */
 struct pool_place {
 	struct pool_part *part;

@@ -136,6 +136,18 @@ static bool automatic_source(struct source_memory *m, const struct addr *faddr, 
 	return true;
 }
 
+void source_learn(struct source_memory *m, const struct addr *faddr, const struct addr *laddr)
+{
+	struct source_route *r = route_of(m, faddr);
+	struct route_copy copy;
+
+	route_read(r, &copy);
+	copy.faddr = *faddr;
+	copy.laddr = *laddr;
+	copy.expiry = aside_now() + ROUTE_SECONDS;
+	route_write(r, copy.sequence, &copy);
+}
+
 /* A new number for every call. */
 static uint64_t next_turn(struct source_memory *m)
 {

@@ -74,6 +74,12 @@ void source_walk_start(struct source_walk *w, struct source_memory *m, const str
  */
 bool source_walk_next(struct source_walk *w, struct addr *laddr);
 
+/*
+ * Tells that the kernel has chosen @laddr for a socket to @faddr, where another address was foreseen:
+ * it knows more of the socket than can be asked about. Foreseen for a second.
+ */
+void source_learn(struct source_memory *m, const struct addr *faddr, const struct addr *laddr);
+
 /* Tells that the address of the last step could not be bound: it is left out for a while. */
 void source_walk_failed(struct source_walk *w);
 

@@ -3,7 +3,11 @@
  *
  * connect.c and send.c begin it and decide whether a socket is ours to serve, walk.c goes through
  * the addresses, tuple.c gives the socket one tuple (stream.c for TCP, datagram.c for UDP) and
- * makes the program's call.
+ * makes the program's call. search.c has the kernel look for a port where the table cannot know.
+ *
+ * A connection leaves from the address that the program bound; else from one of the pool that serves the
+ * destination. It leaves from one that the kernel chooses only where there is neither, or where no
+ * address of the pool can be used and TUPLEBIND_UNUSABLE=kernel; then the log says so.
  */
 #pragma once
 
@@ -38,9 +42,11 @@ struct attempt {
 	uint32_t device; /* index of the interface that the program bound it to, else 0 */
 	struct record *record;
 	bool plain;	    /* the program has done nothing to the socket (plain.h) */
-	bool alone;	    /* UDP: SO_REUSEADDR is known to be off */
+	bool alone;	    /* UDP: SO_REUSEADDR and SO_REUSEPORT are known to be off */
 	bool prepared;	    /* the socket has the options of late bind */
 	bool address_bound; /* and laddr, or is left without */
+	bool address_lost;  /* the address that the program bound is gone, and does not come back */
+	unsigned refused;   /* explicit binds that a policy refused for the port */
 	struct tuplebind_lane lane;
 	uint64_t lane_hash;
 	struct tuplebind_flight *flight;
@@ -60,6 +66,7 @@ enum tried {
 	TRIED_UNREACHABLE,  /* the destination is not to be reached from the address; errno says why
 			     */
 	TRIED_GIVE_UP,	    /* nothing will help: let the kernel do it */
+	TRIED_LOST,	    /* the program's address is gone: it is to be told */
 	TRIED_NO_LATE,	    /* this kernel has no late bind */
 	TRIED_FULL,	    /* the address has no tuple left */
 	TRIED_TABLE_FULL,   /* the table has no room for the lane */
@@ -81,11 +88,27 @@ int attempt_call(struct attempt *a);
 /* Makes the program's own call without us, and counts why. As connect(). */
 int attempt_pass(struct attempt *a, enum tuplebind_counter why);
 
+/* Counts a call that is made without us, and why, and tells the log. */
+void attempt_note_passed(const struct attempt *a, enum tuplebind_counter why);
+
 /* Puts what every event of a connect() has: descriptor, protocol, tuple as far as it is known. */
 void attempt_describe(struct event *e, const struct attempt *a);
 
 /* True when the socket goes on connecting, or is connected, after its call ended with @error. */
 bool attempt_kept(const struct attempt *a, int error);
+
+/*
+ * Short memories of the destination: tells whether, or notes that, the tuple's destination is another
+ * one than connect() is given (cgroup/connect4 and connect6 programs, a service's address); and that
+ * the kernel chose another source than it was asked for (equal-cost routes, rules by port or protocol).
+ */
+bool attempt_is_redirected(const struct attempt *a);
+void attempt_note_redirected(const struct attempt *a);
+bool attempt_source_varies(const struct attempt *a);
+void attempt_note_source(const struct attempt *a, const struct addr *source);
+
+/* Whether explicit binds were refused by a policy of the system (seccomp, Landlock, ...) lately. */
+bool attempt_bind_forbidden(void);
 
 /*
  * Whether a rule and the kernel's rules leave the destination to us; sets the rule, or the reason
@@ -115,6 +138,15 @@ void tuple_lost(struct record *r, int fd, const struct tuplebind_flight *flight)
 /* Makes the socket what it was before us, but for a TCP socket's SO_REUSEADDR. */
 void tuple_restore(struct record *r, int fd);
 
+/*
+ * Takes away an address of a pool that we have bound to the socket, or that the kernel has chosen since
+ * (sock_bind()). 0 or -errno.
+ */
+int tuple_clear_address(struct record *r, int fd);
+
+/* Sees to it that the socket has a record, which says what was the program's. False: no room. */
+bool tuple_note_touch(struct attempt *a);
+
 /* The steps that TCP and UDP share, for tuple.c and datagram.c. */
 
 /* Takes a place in which reap is told what claim is being made. */
@@ -123,13 +155,25 @@ void tuple_take_off(struct attempt *a);
 /* Makes the call with the claim in the book and lands; 0 or the call's errno. */
 int tuple_call_with_claim(struct attempt *a);
 
-/* Options of late bind once per socket, the address once per address, the port each time. */
-int tuple_prepare_late(struct attempt *a);
+/*
+ * Options of late bind once per socket, the address once per address, the ports @first to @last each
+ * time. 0 or -errno: an option or the address was refused.
+ */
+int tuple_prepare_late(struct attempt *a, uint16_t first, uint16_t last);
 
-/* bind() to the address of @a and @port, 0: none yet. 0 or -errno. */
-int tuple_bind(struct attempt *a, uint16_t port);
+/* What to do after that has failed with @error; gives the claim back. */
+enum tried tuple_prepare_failed(struct attempt *a, int error);
 
-/* What to do after bind() or an option has failed with @error; takes care of the claim. */
+/* bind() to the address of @a, or to the one that the kernel will choose, without a port. 0 or -errno. */
+int tuple_bind_address(struct attempt *a);
+
+/*
+ * bind() to the address of @a, or to the one that the kernel will choose, and @port. 0 or -errno. After
+ * a failure the socket has the address again that the program bound, or a->address_lost is set.
+ */
+int tuple_bind_port(struct attempt *a, uint16_t port);
+
+/* What to do after that has failed with @error; takes care of the claim. */
 enum tried tuple_bind_failed(struct attempt *a, int error);
 
 /* The claim stays, for whoever has the tuple. */
@@ -146,6 +190,12 @@ enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way);
  * kept has lost it.
  */
 enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way);
+
+/*
+ * After a call that succeeded or goes on: moves the claim to the tuple that the socket really has, if it
+ * is another one. One system call, two when the foreign end is asked for.
+ */
+void stream_check(struct attempt *a);
 
 /* Gives a TCP socket the tuple of the claim of @a, in this stage. */
 enum tried stream_try(struct attempt *a, enum stage stage);
@@ -166,5 +216,38 @@ bool datagram_taken(const struct attempt *a);
  */
 int datagram_connect_again(struct attempt *a);
 
+/* Makes the UDP socket's port nobody else's, for the kernel's search; 0, or errno of the call. */
+int datagram_search(struct attempt *a);
+
+/* How the kernel is to look for a port. */
+enum search {
+	SEARCH_PORTS, /* among the rule's ports; the table takes note */
+	SEARCH_FREELY /* wherever it looks for this socket; the table does not know */
+};
+
+/*
+ * Has the kernel look for a port on the address of @a, and makes the call. 0, or the call's errno:
+ * EADDRNOTAVAIL, or EAGAIN for UDP, when it found none. -errno: the address could not be bound.
+ */
+int search_address(struct attempt *a, enum search how);
+
 /* Tries all addresses, reaps, and does what is to be done when no tuple is left. As connect(). */
 int walk_connect(struct attempt *a);
+
+/*
+ * The address that the program bound could not be kept: better no connection than from another one. -1
+ * and EADDRNOTAVAIL.
+ */
+int walk_refuse_lost(const struct attempt *a);
+
+/*
+ * What chose the address cannot be used, and @reason says why: tells the log. 0: TUPLEBIND_UNUSABLE has
+ * the kernel choose. -1 and errno: the program is refused.
+ */
+int walk_refuse_unusable(struct attempt *a, const char *reason);
+
+/*
+ * Leaves the port to the kernel, but not the address: the program's stays, else one of the pool is
+ * bound. Counts why. As connect().
+ */
+int walk_leave_to_kernel(struct attempt *a, enum search how, enum tuplebind_counter why);

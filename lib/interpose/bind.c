@@ -186,8 +186,10 @@ EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 	int result = put_off ? bind_address(fd, to, length, r) : next()->bind(fd, to, length);
 	if (result == 0) {
 		/* What getsockname() tells from now is the program's. */
-		if (r != NULL)
+		if (r != NULL) {
 			atomic_store_explicit(&r->stale_port, 0, memory_order_relaxed);
+			book_clear_flags(r, RECORD_ADDRESS | RECORD_BOUND);
+		}
 		errno = saved;
 	}
 	return result;

@@ -80,35 +80,40 @@ bool attempt_destination_served(struct attempt *a, enum tuplebind_counter *why)
 	return plan_serves(&library.plan, &a->faddr, a->fport, &a->rule, why);
 }
 
+/* What a socket without a claim is to connect() with. */
+enum has {
+	HAS_NOTHING, /* no port: it can be given a tuple */
+	HAS_OURS,    /* a port that we bound explicitly */
+	HAS_PORT,    /* a port of the program's */
+	HAS_RANGE,   /* the program has told the kernel where to look for one */
+	HAS_LOST,    /* the program had bound an address, which is gone */
+};
+
 /*
- * Whether the socket is free to be given a tuple; fills in what the program has chosen. *bound
- * says that the port is one we bound explicitly. A port that a socket of ours has lost is told by
- * getsockname() still; any other one is the program's.
+ * Fills in what the program has chosen. A port that a socket of ours has lost is told by getsockname()
+ * still; any other one is the program's.
  */
-static bool unbound(struct attempt *a, bool *bound)
+static enum has look(struct attempt *a)
 {
-	bool touched = a->record != NULL && book_has_flag(a->record, RECORD_TOUCHED);
+	const struct record *r = a->record;
+	/* Its address is ours, unless we know that it is not. */
+	bool ours = r != NULL && (book_has_flag(r, RECORD_TOUCHED) || book_has_flag(r, RECORD_BOUND));
+	bool given = r != NULL && book_has_flag(r, RECORD_ADDRESS);
 	uint16_t port;
 
-	*bound = false;
 	if (sock_local(a->fd, &a->laddr, &port) < 0)
-		return false;
-	if (port != 0 && (a->record == NULL || port != atomic_load_explicit(&a->record->stale_port,
-							       memory_order_relaxed)))
-		return false;
-	if (touched) {
-		a->address_given = book_has_flag(a->record, RECORD_ADDRESS);
-	} else {
-		a->address_given = port == 0 ? !addr_is_any(&a->laddr)
-					     : book_has_flag(a->record, RECORD_ADDRESS);
-		/* The program has told the kernel where to look for a port. */
-		if (sock_ports_narrowed(a->fd))
-			return false;
-	}
-	*bound = port != 0 && book_has_flag(a->record, RECORD_EXPLICIT);
-	if (*bound)
-		a->lport = port;
-	return true;
+		return HAS_PORT;
+	if (port != 0 && (r == NULL || port != atomic_load_explicit(&r->stale_port, memory_order_relaxed)))
+		return HAS_PORT;
+	a->address_given = ours || port != 0 ? given : !addr_is_any(&a->laddr);
+	if (given && addr_is_any(&a->laddr))
+		return HAS_LOST;
+	if (!(r != NULL && book_has_flag(r, RECORD_TOUCHED)) && sock_ports_narrowed(a->fd))
+		return HAS_RANGE;
+	if (port == 0 || !book_has_flag(r, RECORD_EXPLICIT))
+		return HAS_NOTHING;
+	a->lport = port;
+	return HAS_OURS;
 }
 
 /*
@@ -124,7 +129,7 @@ static bool is_special(struct attempt *a)
 	       (a->device != 0 || sock_is_marked(a->fd));
 }
 
-int attempt_pass(struct attempt *a, enum tuplebind_counter why)
+void attempt_note_passed(const struct attempt *a, enum tuplebind_counter why)
 {
 	static const char *const reasons[TUPLEBIND_COUNTERS] = {
 		[TUPLEBIND_TABLE_FULL] = "table full",
@@ -145,29 +150,74 @@ int attempt_pass(struct attempt *a, enum tuplebind_counter why)
 		event_text(&e, "reason", reasons[why]);
 		event_end(&e);
 	}
+}
+
+int attempt_pass(struct attempt *a, enum tuplebind_counter why)
+{
+	attempt_note_passed(a, why);
+	/* What an earlier connect() of ours has left is not for this one. */
+	tuple_restore(a->record, a->fd);
 	return attempt_call(a);
+}
+
+/*
+ * The kernel's search, from an address that the program or the pool has chosen. The ANY address is this
+ * host, and becomes the socket's own address if that has one.
+ */
+static int leave_port_to_kernel(struct attempt *a, enum tuplebind_counter why)
+{
+	return addr_is_any(&a->faddr) ? attempt_pass(a, why)
+				      : walk_leave_to_kernel(a, SEARCH_FREELY, why);
+}
+
+/*
+ * A socket that keeps the port of an explicit bind keeps the address, too: it may be none of those that
+ * this destination is to be reached from.
+ */
+static int connect_bound(struct attempt *a)
+{
+	bool pool = pool_serves(&a->rule->pool, &a->faddr);
+	bool any = addr_is_any(&a->laddr);
+	bool right = a->address_given ||
+		     (pool ? pool_has(&a->rule->pool, &a->faddr, &a->laddr) : any);
+
+	if (!right && walk_refuse_unusable(a, "the socket keeps the address of an earlier connect()") < 0)
+		return -1;
+	return tuple_connect_bound(a);
 }
 
 static int take_over(struct attempt *a)
 {
 	enum tuplebind_counter why;
-	bool bound = false;
+	enum has has = HAS_NOTHING;
 
-	if (!library_table_sound())
-		return attempt_call(a);
+	if (!library_table_sound()) {
+		if (!library_refuses())
+			return attempt_call(a);
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
 	if (!attempt_destination_served(a, &why))
 		return attempt_pass(a, why);
 	a->plain = plain_is(a);
-	if (!a->plain && !unbound(a, &bound))
+	if (!a->plain)
+		has = look(a);
+	if (has == HAS_PORT)
 		return attempt_pass(a, TUPLEBIND_PASSED_BOUND);
 	if (!a->plain && !netns_has_socket(&library.netns, a->fd))
 		return attempt_pass(a, TUPLEBIND_PASSED_NAMESPACE);
+	if (has == HAS_LOST)
+		return walk_refuse_lost(a);
+	if (has == HAS_RANGE)
+		return leave_port_to_kernel(a, TUPLEBIND_PASSED_BOUND);
 	if (a->protocol == IPPROTO_UDP && !datagram_usable())
+		return leave_port_to_kernel(a, TUPLEBIND_PASSED_SPECIAL);
+	if (has == HAS_OURS)
+		return connect_bound(a);
+	if (!plan_resolve_any(a->rule, a->address_given, &a->faddr))
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
-	if (bound)
-		return tuple_connect_bound(a);
-	if (!plan_resolve_any(a->rule, a->address_given, &a->faddr) || (!a->plain && is_special(a)))
-		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
+	if (!a->plain && is_special(a))
+		return leave_port_to_kernel(a, TUPLEBIND_PASSED_SPECIAL);
 	return walk_connect(a);
 }
 
@@ -177,9 +227,27 @@ static bool has_claim(const struct attempt *a)
 	       atomic_load_explicit(&a->record->claim, memory_order_acquire) != CLAIM_NONE;
 }
 
+/* What would be served is refused, where nothing of the table can be used. */
+static int run_refusing(struct attempt *a)
+{
+	enum tuplebind_counter unused;
+	struct addr laddr;
+	uint16_t lport;
+
+	if (!attempt_readable(a->to, a->length) ||
+		!addr_from_sockaddr(a->to, a->length, &a->faddr, &a->fport) || !is_ours(a) ||
+		!attempt_destination_served(a, &unused) || sock_local(a->fd, &laddr, &lport) < 0 ||
+		lport != 0 || !addr_is_any(&laddr))
+		return attempt_call(a);
+	errno = EADDRNOTAVAIL;
+	return -1;
+}
+
 static int run(struct attempt *a)
 {
-	if (!library_active() || !attempt_readable(a->to, a->length) || !book_usable())
+	if (!library_active())
+		return library_refuses() ? run_refusing(a) : attempt_call(a);
+	if (!attempt_readable(a->to, a->length) || !book_usable())
 		return attempt_call(a);
 	a->record = book_find(a->fd, &a->kind);
 	if (a->to->sa_family == AF_UNSPEC)

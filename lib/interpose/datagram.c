@@ -1,20 +1,29 @@
 /*
  * Giving a UDP socket one tuple.
  *
- * The kernel does not keep UDP tuples unique: two sockets with SO_REUSEADDR can have one, and the
+ * The kernel does not keep UDP tuples unique: two sockets that share a port can have one, and the
  * older one goes deaf. So a port is taken in one of two ways:
  *
- * - alone: with SO_REUSEADDR off the kernel gives the port only when no other socket of this
- *   host's address has it, whatever its destination. Nothing needs to be looked at.
+ * - alone: with SO_REUSEADDR and SO_REUSEPORT off the kernel gives the port only when no other socket of
+ *   this host's address has it, whatever its destination. Nothing needs to be looked at.
  * - shared: it has holders, others of ours with other destinations as a rule. Then the kernel is
  *   asked by sock_diag, before, who would receive a datagram of this tuple (nobody may), and after,
  *   whether it is this socket.
  *
- * Once connected, SO_REUSEADDR is on, so that others can share the port. With late bind the kernel
- * takes the port and connects in one call, and whatever arrived in between is thrown away
- * before the program can read it: nobody has been told of this tuple yet, so it was meant for
- * another one. A connected socket comes before one that is not (compute_score() of
- * net/ipv4/udp.c), so that no datagram of an existing flow can get here meanwhile.
+ * Once connected, SO_REUSEPORT is on, so that others can share the port: the kernel lets sockets of the
+ * same user only (udp_lib_lport_inuse() of net/ipv4/udp.c). SO_REUSEADDR would let anybody join, and take
+ * the datagrams. Sockets that share a port so form a group, of 32,768 at most, among which the kernel
+ * spreads datagrams; it passes over those that are connected to somebody else. A port that a socket
+ * without a foreign address has, a server's perhaps with a group of its own, is never shared.
+ *
+ * With late bind the kernel takes the port and connects in one call, and whatever arrived in between is
+ * thrown away before the program can read it: nobody has been told of this tuple yet, so it was meant
+ * for another one. A connected socket comes before one that is not (compute_score() of net/ipv4/udp.c),
+ * so that no datagram of an existing flow can get here meanwhile.
+ *
+ * Without a pool the kernel chooses the address, within the call; and its destination may be another one
+ * than the call was given. So both ends are looked at afterwards. A shared port is no good then: who has
+ * the tuple that it came to, nobody has asked.
  */
 #include "interpose/attempt.h"
 
@@ -27,11 +36,13 @@
 
 #define UNSHARED_SECONDS 5 /* then it may be different again */
 
-static void tell_unusable(void)
+static void tell_unusable(int error)
 {
+	static struct event_limit limit;
 	struct event e;
 
-	if (event_begin(&e, LOG_WARN, "no-udp-diag")) {
+	if (event_begin_limited(&e, LOG_WARN, "no-udp-diag", &limit)) {
+		event_error(&e, -error);
 		event_text(&e, "reason", "the kernel tells nothing of UDP sockets");
 		event_text(&e, "then", "UDP is left to it");
 		event_text(&e, "fix", "modprobe udp_diag");
@@ -41,16 +52,16 @@ static void tell_unusable(void)
 
 bool datagram_usable(void)
 {
-	static _Atomic int known; /* 1: yes, -1: no */
-	int usable = atomic_load_explicit(&known, memory_order_relaxed);
+	static _Atomic int known; /* yes; what could not be asked now may be asked later */
 
-	if (usable == 0) {
-		usable = diag_sees_udp() ? 1 : -1;
-		if (usable < 0 && atomic_exchange_explicit(&known, -1, memory_order_relaxed) == 0)
-			tell_unusable();
-		atomic_store_explicit(&known, usable, memory_order_relaxed);
-	}
-	return usable > 0;
+	if (atomic_load_explicit(&known, memory_order_relaxed))
+		return true;
+	int error = diag_answers(IPPROTO_UDP);
+	if (error < 0)
+		tell_unusable(error);
+	else
+		atomic_store_explicit(&known, 1, memory_order_relaxed);
+	return error == 0;
 }
 
 /* Who would receive a datagram of the tuple, by diag_query(); *own: it is this socket. */
@@ -84,26 +95,39 @@ static bool is_heard(const struct attempt *a)
 	return ask_receiver(a, &own) != DIAG_HELD || own;
 }
 
-/* SO_REUSEADDR off, or on: whether other sockets may have the port. */
+/* Whether other sockets may have the port: none, */
 static void keep_alone(struct attempt *a)
 {
-	if (!a->alone)
+	if (!a->alone) {
 		sock_reuse_address(a->fd, false);
+		sock_reuse_port(a->fd, false);
+	}
 	a->alone = true;
 }
 
+/* or those of the same user. */
 static void share(struct attempt *a)
 {
-	sock_reuse_address(a->fd, true);
+	if (!a->alone)
+		sock_reuse_address(a->fd, false);
+	sock_reuse_port(a->fd, true);
 	a->alone = false;
+}
+
+/* What the socket shares from now on; the program's own choice stays. */
+static void share_connected(struct attempt *a)
+{
+	if (a->alone)
+		share(a);
+	if (book_has_flag(a->record, RECORD_REUSE))
+		sock_reuse_address(a->fd, true);
 }
 
 /* The socket is connected, or nobody's: its end of the call. */
 static enum tried finish(struct attempt *a, int error, enum tuplebind_counter way)
 {
 	if (error == 0) {
-		if (a->alone)
-			share(a);
+		share_connected(a);
 		sock_drain(a->fd);
 	} else {
 		/* It has a port, and would take other flows' datagrams. */
@@ -114,13 +138,50 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 	return tuple_done(a, error, way);
 }
 
-/* The kernel ignores a port outside ip_local_port_range: what it took is not the one claimed. */
-static bool has_port(const struct attempt *a)
-{
-	struct addr unused;
-	uint16_t port;
+/* What has become of the tuple that was claimed. */
+enum settled {
+	SETTLED,	    /* the socket has it, or has another one alone, to which the claim has moved */
+	SETTLED_OTHER_PORT, /* the port was outside ip_local_port_range, and the kernel took another */
+	SETTLED_UNASKED,    /* it shares a port for a tuple that nobody has asked about */
+};
 
-	return sock_local(a->fd, &unused, &port) == 0 && port == a->lport;
+/*
+ * Looks at both ends of a socket that has just been connected. Who took its port alone has every tuple
+ * of it alone, so the claim moves to the one that it is; if that is claimed already, then by a process
+ * that has it no more.
+ */
+static enum settled settle(struct attempt *a)
+{
+	struct addr local = a->laddr, peer = a->faddr;
+	uint16_t lport = a->lport, fport = a->fport;
+
+	if (sock_local(a->fd, &local, &lport) < 0 || sock_peer(a->fd, a->family, &peer, &fport) < 0)
+		return SETTLED;
+	if (a->lport != 0 && lport != a->lport)
+		return SETTLED_OTHER_PORT;
+	bool redirected = fport != a->fport || !addr_same(&peer, &a->faddr);
+	bool moved = !addr_equal(&local, &a->laddr);
+	if (redirected)
+		attempt_note_redirected(a);
+	if (moved && a->automatic && !a->address_given)
+		attempt_note_source(a, &local);
+	if (!redirected && !moved && a->claim != CLAIM_NONE)
+		return SETTLED;
+	if (!a->alone && (redirected || moved))
+		return SETTLED_UNASKED;
+	if (a->claim != CLAIM_NONE)
+		tuple_give_back(a);
+	a->laddr = local;
+	a->lport = lport;
+	if (redirected) {
+		a->faddr = peer;
+		a->fport = fport;
+	}
+	tuple_set_lane(a);
+	if (claim_take_port(&library.table, &a->lane, lport, flight_what(a->flight), &a->claim) < 0)
+		a->claim = CLAIM_NONE;
+	book_set_claim(a->record, a->claim);
+	return SETTLED;
 }
 
 /* A port of an address, as a hash for a short memory. */
@@ -136,7 +197,7 @@ static uint64_t hash_port(const struct attempt *a)
 static int call_shared(struct attempt *a)
 {
 	/* Nobody can share it: to be told so once more would cost a millisecond again. */
-	if (aside_has(&library.unshared, hash_port(a)) || datagram_taken(a))
+	if (attempt_is_redirected(a) || aside_has(&library.unshared, hash_port(a)) || datagram_taken(a))
 		return EAGAIN;
 	share(a);
 	int error = tuple_call_with_claim(a);
@@ -176,19 +237,21 @@ static int call_late(struct attempt *a)
  */
 static enum tried try_late(struct attempt *a)
 {
-	int error = tuple_prepare_late(a);
+	int error = tuple_prepare_late(a, a->lport, a->lport);
 
 	if (error < 0)
-		return tuple_bind_failed(a, error);
+		return tuple_prepare_failed(a, error);
 	error = call_late(a);
 	if (error == EAGAIN) {
 		tuple_keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	}
-	if (error == 0 && !has_port(a)) {
+	enum settled settled = error == 0 ? settle(a) : SETTLED;
+	if (settled != SETTLED) {
 		sock_disconnect(a->fd);
 		tuple_give_back(a);
-		plan_set_ports(&library.plan);
+		if (settled == SETTLED_OTHER_PORT)
+			plan_set_ports(&library.plan);
 		return TRIED_NEXT_PORT;
 	}
 	return finish(a, error, TUPLEBIND_LATE);
@@ -198,12 +261,12 @@ static enum tried try_late(struct attempt *a)
 static int bind_port(struct attempt *a, bool *shared)
 {
 	keep_alone(a);
-	int error = tuple_bind(a, a->lport);
+	int error = tuple_bind_port(a, a->lport);
 	*shared = error == -EADDRINUSE;
-	if (!*shared || datagram_taken(a))
+	if (!*shared || a->address_lost || attempt_is_redirected(a) || datagram_taken(a))
 		return error;
 	share(a);
-	return tuple_bind(a, a->lport);
+	return tuple_bind_port(a, a->lport);
 }
 
 /* Explicit bind: a socket once bound so cannot be moved to another port. */
@@ -218,9 +281,24 @@ static enum tried try_explicit(struct attempt *a)
 	book_set_flag(a->record, RECORD_EXPLICIT);
 	error = tuple_call_with_claim(a);
 	/* A stranger came in between, within microseconds: better no connection than a deaf one. */
-	if (error == 0 && shared && !is_heard(a))
+	if (error == 0 && ((shared && !is_heard(a)) || settle(a) != SETTLED))
 		error = EADDRNOTAVAIL;
 	return finish(a, error, TUPLEBIND_EXPLICIT);
+}
+
+int datagram_search(struct attempt *a)
+{
+	keep_alone(a);
+	int error = tuple_call_with_claim(a);
+	if (error == 0) {
+		settle(a);
+		share_connected(a);
+		sock_drain(a->fd);
+	} else if (error != EAGAIN) {
+		sock_disconnect(a->fd);
+		tuple_restore(a->record, a->fd);
+	}
+	return error;
 }
 
 enum tried datagram_try(struct attempt *a, enum stage stage)
@@ -236,6 +314,31 @@ static int leave(struct attempt *a)
 	if (result == 0)
 		book_give_back_ended(&library.table, a->record);
 	return result;
+}
+
+/*
+ * The kernel may have sent the socket to another destination than it was told. Then the claim moves
+ * there, unless another socket has that tuple: it would go deaf. 0, or EADDRNOTAVAIL.
+ */
+static int follow(struct attempt *a)
+{
+	struct addr peer;
+	uint16_t fport;
+
+	if (sock_peer(a->fd, a->family, &peer, &fport) < 0 ||
+		(fport == a->fport && addr_same(&peer, &a->faddr)))
+		return 0;
+	attempt_note_redirected(a);
+	tuple_give_back(a);
+	a->claim = CLAIM_NONE;
+	a->faddr = peer;
+	a->fport = fport;
+	tuple_set_lane(a);
+	if (claim_take_port(&library.table, &a->lane, a->lport, flight_what(a->flight), &a->claim) ==
+		-EADDRNOTAVAIL)
+		return EADDRNOTAVAIL;
+	book_set_claim(a->record, a->claim);
+	return 0;
 }
 
 /*
@@ -263,9 +366,14 @@ static int keep_port(struct attempt *a, claim old, bool *taken)
 	/* As at close(): the kernel lets go of the old tuple before the claim is given back. */
 	a->leaving = old != CLAIM_NONE ? flight_with(&library.table, token, old) : NULL;
 	int error = tuple_call_with_claim(a);
+	if (error == 0 && (error = follow(a)) != 0) {
+		sock_disconnect(a->fd);
+		*taken = true;
+	}
 	if (error != 0) {
-		/* It is where it was. */
-		tuple_give_back(a);
+		/* It is where it was, or nowhere. */
+		if (a->claim != CLAIM_NONE)
+			tuple_give_back(a);
 		book_set_claim(a->record, old);
 	} else if (a->leaving != NULL) {
 		claim_give_back(&library.table, old);
@@ -274,6 +382,8 @@ static int keep_port(struct attempt *a, claim old, bool *taken)
 	}
 	flight_end(a->leaving);
 	a->leaving = NULL;
+	if (*taken)
+		return -1;
 	tuple_done(a, error,
 		book_has_flag(a->record, RECORD_EXPLICIT) ? TUPLEBIND_EXPLICIT : TUPLEBIND_LATE);
 	return error == 0 ? 0 : -1;

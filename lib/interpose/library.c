@@ -17,13 +17,16 @@ bool library_table_sound(void)
 {
 	if (table_intact(&library.table))
 		return true;
+	bool refuse = library.plan.when_unusable == UNUSABLE_FAIL;
+	if (refuse)
+		atomic_store_explicit(&library.refusing, 1, memory_order_release);
 	if (atomic_exchange_explicit(&library.active, 0, memory_order_relaxed)) {
 		struct event e;
 
 		if (event_begin(&e, LOG_WARN, "table-unusable")) {
 			event_text(&e, "reason", "some process has written over it");
 			event_text(&e, "file", library.table_path);
-			event_text(&e, "then", "the kernel chooses");
+			event_text(&e, "then", refuse ? "connects are refused" : "the kernel chooses");
 			event_text(&e, "fix", "remove the file and start the programs anew");
 			event_end(&e);
 		}
@@ -64,8 +67,10 @@ static int prepare(const struct config *c, struct fault *f)
 {
 	int error = plan_make(&library.plan, c, f);
 
-	if (error < 0)
+	if (error < 0) {
+		plan_free(&library.plan);
 		return error;
+	}
 	error = netns_current(&library.netns);
 	if (error < 0) {
 		fault_set(f,
@@ -120,16 +125,22 @@ __attribute__((constructor)) static void start(void)
 	if (error == 0)
 		error = prepare(&config, &fault);
 	if (error < 0) {
+		/* The settings are understood, and the table cannot be had. */
+		bool refuse = library.plan.when_unusable == UNUSABLE_FAIL;
 		struct text line;
 
 		text_clear(&line);
 		text_put(&line, fault.text);
 		text_put(&line, config.strict ? "; not started (TUPLEBIND_STRICT)"
+				: refuse      ? "; connects are refused (TUPLEBIND_UNUSABLE)"
 					      : "; running without tuplebind");
 		log_text(config.strict ? LOG_ERROR : LOG_WARN, &line);
 		if (config.strict)
 			_exit(EX_CONFIG);
-		plan_free(&library.plan);
+		if (refuse)
+			atomic_store_explicit(&library.refusing, 1, memory_order_release);
+		else
+			plan_free(&library.plan);
 		errno = saved;
 		return;
 	}

@@ -21,6 +21,7 @@
 
 struct library {
 	_Atomic int active;
+	_Atomic int refusing; /* the table cannot be used, and TUPLEBIND_UNUSABLE is fail */
 	struct netns netns;
 	struct table table;
 	char table_path[TABLE_PATH_MAX]; /* for messages */
@@ -37,6 +38,9 @@ struct library {
 	struct aside timewait_allowed; /* lanes of which one could */
 	struct aside timewait_mixed;   /* lanes of which some can and some cannot */
 	struct aside timewait_met;     /* lanes in which late bind met one lately */
+	struct aside peer_asked;       /* destinations whose real one was asked for */
+	struct aside redirected;       /* destinations that were sent elsewhere */
+	struct aside source_varies;    /* destinations for which the kernel chose another source */
 	struct aside
 		even_allowed; /* destinations so full that even ports may be bound explicitly */
 };
@@ -47,6 +51,12 @@ static inline bool library_active(void)
 {
 	/* Acquire pairs with the release at the end of starting. */
 	return atomic_load_explicit(&library.active, memory_order_acquire);
+}
+
+/* True when the table cannot be used, and what would have been served is to be refused. */
+static inline bool library_refuses(void)
+{
+	return atomic_load_explicit(&library.refusing, memory_order_acquire);
 }
 
 /* True for the kinds of socket that the plan has taken over. */

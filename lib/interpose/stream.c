@@ -4,8 +4,9 @@
  * Late bind where the kernel lets us: connect() takes the port, and it goes on sharing it with
  * other destinations' sockets. Explicit bind for what that refuses and can be had all the same:
  * tuples in TIME_WAIT, ports under explicit binds of ours. A socket that was bound explicitly keeps
- * its port, so sock_diag is asked first whether the kernel knows of somebody on the tuple, and of
- * one in TIME_WAIT it is found out whether it may be used again (kernel/timewait.h).
+ * its port, so it is found out first whether the tuple can be had (kernel/timewait.h). That sock_diag
+ * knows nobody on it is no ground: the tuple's source and destination are what the kernel makes of
+ * them in connect().
  */
 #include "interpose/attempt.h"
 
@@ -20,6 +21,9 @@
 #define MIXED_SECONDS	 3600
 #define EVEN_SECONDS	 5 /* then it may be different again */
 #define MET_SECONDS	 1
+#define PEER_SECONDS	 1
+#define REDIRECTED_SECONDS 60
+#define VARIES_SECONDS	 60
 
 static void tell_ports_changed(const struct attempt *a)
 {
@@ -33,25 +37,83 @@ static void tell_ports_changed(const struct attempt *a)
 	}
 }
 
-/*
- * The kernel ignores a port outside ip_local_port_range and takes another one; and where it chooses
- * the address, that may be another one than routing said a second ago. It is the authority: the
- * claim moves to the tuple the socket has, and the range is read anew.
- */
-static void check_tuple(struct attempt *a)
+static uint64_t hash_destination(const struct attempt *a)
 {
-	struct addr local;
-	uint16_t port;
+	uint64_t words[3] = {0, 0, a->fport};
 
-	if (sock_local(a->fd, &local, &port) < 0 || port == 0 ||
-		(port == a->lport && addr_equal(&local, &a->laddr)))
+	memcpy(words, a->faddr.bytes, sizeof a->faddr.bytes);
+	return hash_words(&library.sources.key, words, 3);
+}
+
+bool attempt_is_redirected(const struct attempt *a)
+{
+	return aside_has(&library.redirected, hash_destination(a));
+}
+
+void attempt_note_redirected(const struct attempt *a)
+{
+	aside_put(&library.redirected, hash_destination(a), REDIRECTED_SECONDS);
+}
+
+bool attempt_source_varies(const struct attempt *a)
+{
+	return aside_has(&library.source_varies, hash_destination(a));
+}
+
+void attempt_note_source(const struct attempt *a, const struct addr *source)
+{
+	aside_put(&library.source_varies, hash_destination(a), VARIES_SECONDS);
+	source_learn(&library.sources, &a->faddr, source);
+}
+
+/*
+ * The foreign end is asked for once a second for each destination; and each time where it has been
+ * another one lately.
+ */
+static bool is_peer_due(const struct attempt *a)
+{
+	uint64_t hash = hash_destination(a);
+
+	if (aside_has(&library.redirected, hash))
+		return true;
+	if (aside_has(&library.peer_asked, hash))
+		return false;
+	aside_put(&library.peer_asked, hash, PEER_SECONDS);
+	return true;
+}
+
+/*
+ * The kernel ignores a port outside ip_local_port_range and takes another one; where it chooses the
+ * address, that may be another one than routing said a second ago, or would say of another port; and
+ * the destination may be another one than connect() was given. It is the authority.
+ */
+void stream_check(struct attempt *a)
+{
+	struct addr local, peer = a->faddr;
+	uint16_t port, peer_port = a->fport;
+
+	if (sock_local(a->fd, &local, &port) < 0 || port == 0)
 		return;
-	tuple_give_back(a);
-	bool changed = port != a->lport;
+	if (is_peer_due(a) && sock_peer(a->fd, a->family, &peer, &peer_port) == 0 &&
+		(peer_port != a->fport || !addr_same(&peer, &a->faddr)))
+		attempt_note_redirected(a);
+	else
+		peer = a->faddr;
+	bool moved = !addr_equal(&local, &a->laddr);
+	bool changed = a->lport != 0 && port != a->lport;
+	if (moved && a->automatic && !a->address_given)
+		attempt_note_source(a, &local);
+	if (a->claim != CLAIM_NONE && !moved && !changed && peer_port == a->fport &&
+		addr_same(&peer, &a->faddr))
+		return;
+	if (a->claim != CLAIM_NONE)
+		tuple_give_back(a);
 	a->laddr = local;
 	a->lport = port;
+	a->faddr = peer;
+	a->fport = peer_port;
 	tuple_set_lane(a);
-	if (claim_take_port(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
+	if (claim_adopt(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
 		a->claim = CLAIM_NONE;
 	book_set_claim(a->record, a->claim);
 	if (changed) {
@@ -73,15 +135,18 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 	book_set_flag(a->record, RECORD_TOUCHED);
 	int error = sock_reuse_address(a->fd, true);
 	if (error == 0)
-		error = tuple_bind(a, a->lport);
+		error = tuple_bind_port(a, a->lport);
 	if (error < 0)
 		return tuple_bind_failed(a, error);
 	book_set_flag(a->record, RECORD_EXPLICIT);
 	/* The port is lost to late bind, in all lanes, while this socket lasts. */
 	table_note_port(library.table.header->explicit_ports, a->lport);
 	error = tuple_call_with_claim(a);
-	if (timewait && attempt_kept(a, error))
-		table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
+	if (attempt_kept(a, error)) {
+		if (timewait)
+			table_count(&library.table, TUPLEBIND_TIMEWAIT_REUSED);
+		stream_check(a);
+	}
 	/* Unlike what was probed, if it could be: another peer of the same address. */
 	if (timewait && error == EADDRNOTAVAIL) {
 		aside_put(&library.timewait_refused, a->lane_hash, TIMEWAIT_SECONDS);
@@ -91,10 +156,15 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 	return tuple_finish(a, error, TUPLEBIND_EXPLICIT);
 }
 
+static enum timewait ask(const struct attempt *a)
+{
+	return timewait_probe(&a->lane, a->lport, a->automatic && !a->address_given);
+}
+
 /* Finds out, and notes it for the lane. */
 static enum timewait probe(const struct attempt *a)
 {
-	enum timewait answer = timewait_probe(&a->lane, a->lport);
+	enum timewait answer = ask(a);
 
 	if (answer != TIMEWAIT_UNKNOWN)
 		aside_put(answer == TIMEWAIT_REUSABLE ? &library.timewait_allowed
@@ -127,6 +197,20 @@ static enum tried reuse_timewait(struct attempt *a)
 	return bind_and_connect(a, true);
 }
 
+/*
+ * A tuple that no socket seems to have. @needed: there is no other way than explicit bind, so where it
+ * cannot be found out the socket itself has to try.
+ */
+static enum tried bind_absent(struct attempt *a, bool needed)
+{
+	enum timewait answer = ask(a);
+
+	if (answer == TIMEWAIT_REUSABLE || (answer == TIMEWAIT_UNKNOWN && needed))
+		return bind_and_connect(a, false);
+	tuple_keep_for_stranger(a);
+	return TRIED_NEXT_PORT;
+}
+
 static enum tried try_explicit(struct attempt *a)
 {
 	int state = diag_tuple(&a->lane, a->lport);
@@ -137,15 +221,7 @@ static enum tried try_explicit(struct attempt *a)
 		tuple_keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	}
-	return bind_and_connect(a, false);
-}
-
-static uint64_t hash_destination(const struct attempt *a)
-{
-	uint64_t words[3] = {0, 0, a->fport};
-
-	memcpy(words, a->faddr.bytes, sizeof a->faddr.bytes);
-	return hash_words(&library.sources.key, words, 3);
+	return bind_absent(a, true);
 }
 
 void stream_allow_even(const struct attempt *a)
@@ -156,6 +232,12 @@ void stream_allow_even(const struct attempt *a)
 static bool even_allowed(const struct attempt *a)
 {
 	return aside_has(&library.even_allowed, hash_destination(a));
+}
+
+/* Late bind goes on where explicit bind is forbidden. */
+static enum tried unless_forbidden(enum tried tried)
+{
+	return tried == TRIED_GIVE_UP && attempt_bind_forbidden() ? TRIED_NEXT_PORT : tried;
 }
 
 /*
@@ -176,13 +258,13 @@ static enum tried late_refused(struct attempt *a, int state)
 {
 	bool even = even_allowed(a);
 
-	if (a->lport % 2 != 0 || even) {
+	if ((a->lport % 2 != 0 || even) && !attempt_bind_forbidden()) {
 		if (state == DIAG_TIMEWAIT)
-			return reuse_timewait(a);
+			return unless_forbidden(reuse_timewait(a));
 		if (state == DIAG_ABSENT &&
 			(even || book_has_flag(a->record, RECORD_PUT_OFF) ||
 				table_has_port(library.table.header->explicit_ports, a->lport)))
-			return bind_and_connect(a, false);
+			return unless_forbidden(bind_absent(a, false));
 	}
 	tuple_keep_for_stranger(a);
 	return TRIED_NEXT_PORT;
@@ -201,13 +283,13 @@ static enum tried try_late(struct attempt *a)
 		if (state == DIAG_TIMEWAIT)
 			return late_refused(a, state);
 	}
-	int error = tuple_prepare_late(a);
+	int error = tuple_prepare_late(a, a->lport, a->lport);
 	if (error < 0)
-		return tuple_bind_failed(a, error);
+		return tuple_prepare_failed(a, error);
 	error = tuple_call_with_claim(a);
 	if (error != EADDRNOTAVAIL) {
 		if (attempt_kept(a, error))
-			check_tuple(a);
+			stream_check(a);
 		return tuple_finish(a, error, TUPLEBIND_LATE);
 	}
 	int state = diag_tuple(&a->lane, a->lport);

@@ -133,22 +133,30 @@ void tuple_lost(struct record *r, int fd, const struct tuplebind_flight *flight)
 		atomic_store_explicit(&r->stale_port, port, memory_order_relaxed);
 }
 
+int tuple_clear_address(struct record *r, int fd)
+{
+	if (r == NULL || !book_has_flag(r, RECORD_BOUND) || book_has_flag(r, RECORD_ADDRESS))
+		return 0;
+	int error = sock_bind_takes_no_port(fd, true);
+	return error < 0 ? error : sock_bind_any(fd, sock_kind_family(r->kind), 0);
+}
+
 void tuple_restore(struct record *r, int fd)
 {
-	if (r == NULL || !book_has_flag(r, RECORD_TOUCHED))
+	if (r == NULL)
 		return;
-	sock_narrow_ports(fd, 0, 0);
+	if (book_has_flag(r, RECORD_TOUCHED))
+		sock_narrow_ports(fd, 0, 0);
 	if (book_has_flag(r, RECORD_FREEBIND))
 		sock_freebind(fd, false);
-	/* Explicit bind has left no address, and bind() would not do without a port. */
-	if (!book_has_flag(r, RECORD_ADDRESS) && sock_asks_no_port(fd) == 1)
-		sock_bind_any(fd, sock_kind_family(r->kind));
+	tuple_clear_address(r, fd);
 	/* bind() of a TCP socket is taken over, and sees to that itself. */
-	if (sock_kind_protocol(r->kind) == IPPROTO_UDP) {
+	if (book_has_flag(r, RECORD_TOUCHED) && sock_kind_protocol(r->kind) == IPPROTO_UDP) {
+		sock_reuse_port(fd, false);
 		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
 		sock_bind_takes_no_port(fd, book_has_flag(r, RECORD_NO_PORT));
 	}
-	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND | RECORD_BOUND);
+	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND);
 }
 
 /*
@@ -200,10 +208,22 @@ enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way
 	return tuple_done(a, error, way);
 }
 
-int tuple_bind(struct attempt *a, uint16_t port)
+/*
+ * Whether the address is left to the kernel's connect(), which then chooses the one that routing and
+ * the socket's own options say: which one that is only the socket itself can tell.
+ */
+static bool kernel_chooses_address(const struct attempt *a)
+{
+	return a->automatic && !a->address_given;
+}
+
+/* bind() to the address and @port, 0: none yet. 0 or -errno. */
+static int bind_to(struct attempt *a, uint16_t port)
 {
 	bool on = book_has_flag(a->record, RECORD_FREEBIND);
 
+	if (kernel_chooses_address(a))
+		return sock_bind_any(a->fd, a->family, port);
 	/* The program's own choice stays. */
 	if (a->freebind && !on && !sock_binds_freely(a->fd)) {
 		sock_freebind(a->fd, true);
@@ -218,52 +238,142 @@ int tuple_bind(struct attempt *a, uint16_t port)
 	return error;
 }
 
-enum tried tuple_bind_failed(struct attempt *a, int error)
+int tuple_bind_address(struct attempt *a)
 {
+	if (kernel_chooses_address(a))
+		return tuple_clear_address(a->record, a->fd);
+	/*
+	 * To an IPv6 address bind() makes the socket one for IPv6 only, which the program has not asked
+	 * for: a UDP socket may be connected to a v4-mapped address next.
+	 */
+	bool for_both = a->family == AF_INET6 && !addr_is_v4(&a->laddr) && !sock_is_v6only(a->fd);
+	int error = bind_to(a, 0);
+
+	if (error == 0 && for_both)
+		sock_allow_mapped(a->fd);
+	/* No port was asked for: another one would not help. */
+	return error == -EADDRINUSE ? -EPERM : error;
+}
+
+static bool has_address(const struct attempt *a)
+{
+	struct addr laddr;
+	uint16_t port;
+
+	return sock_local(a->fd, &laddr, &port) == 0 && addr_equal(&laddr, &a->laddr);
+}
+
+/*
+ * After a bind() that failed the socket may have no address (sock_bind()). One of a pool is bound again
+ * when it is needed; the program's is bound again now, and looked for.
+ */
+static void recover_address(struct attempt *a)
+{
+	a->address_bound = false;
+	if (!a->address_given || has_address(a))
+		return;
+	sock_bind_takes_no_port(a->fd, true);
+	bind_to(a, 0);
+	a->address_lost = !has_address(a);
+}
+
+int tuple_bind_port(struct attempt *a, uint16_t port)
+{
+	int error = bind_to(a, port);
+
+	if (error < 0)
+		recover_address(a);
+	return error;
+}
+
+/* When a policy has refused bind(), until it is tried again: a second of CLOCK_MONOTONIC. */
+static _Atomic uint64_t forbidden_until;
+
+#define FORBIDDEN_SECONDS 60
+
+/* More ports that are refused one by one, where an address without a port is not: they all are. */
+#define REFUSED_MOST 8
+
+/* Below it the kernel refuses ports to those without CAP_NET_BIND_SERVICE, by default. */
+#define PRIVILEGED_PORTS 1024
+
+bool attempt_bind_forbidden(void)
+{
+	return aside_now() < atomic_load_explicit(&forbidden_until, memory_order_relaxed);
+}
+
+static void note_forbidden(const struct attempt *a, int error)
+{
+	static struct event_limit limit;
+	struct event e;
+
+	atomic_store_explicit(
+		&forbidden_until, aside_now() + FORBIDDEN_SECONDS, memory_order_relaxed);
+	if (event_begin_limited(&e, LOG_WARN, "bind-forbidden", &limit)) {
+		attempt_describe(&e, a);
+		event_error(&e, -error);
+		event_text(&e, "reason",
+			"a policy forbids bind(): seccomp, SELinux, Landlock or a control group");
+		event_text(&e, "then", "only what needs no bind()");
+		event_text(&e, "fix", "allow bind()");
+		event_end(&e);
+	}
+}
+
+enum tried tuple_prepare_failed(struct attempt *a, int error)
+{
+	tuple_give_back(a);
 	switch (error) {
-	case -EADDRINUSE: /* a listener, or a socket without SO_REUSEADDR */
-	case -EACCES:	  /* a privileged port */
-		tuple_keep_for_stranger(a);
-		return TRIED_NEXT_PORT;
 	case -EADDRNOTAVAIL:
-		tuple_give_back(a);
 		return TRIED_NEXT_ADDRESS;
 	case -ENOPROTOOPT:
-		tuple_give_back(a);
 		return TRIED_NO_LATE;
+	case -EACCES:
+	case -EPERM:
+		note_forbidden(a, error);
+		return TRIED_GIVE_UP;
 	default:
-		tuple_give_back(a);
 		return TRIED_GIVE_UP;
 	}
 }
 
 /*
- * Whether the address is left to the kernel's connect(), which then chooses the one that routing,
- * and the socket's own options, say: it saves two calls. A UDP socket is to have its address before
- * it takes the port: what shares the port then has to share it on this address only.
+ * Whether this port alone was refused, not bind() as such: then the address can still be bound without
+ * a port.
  */
-static bool kernel_chooses_address(const struct attempt *a)
+static bool is_port_refused(struct attempt *a)
 {
-	return a->automatic && !a->address_given && a->protocol == IPPROTO_TCP &&
-	       !book_has_flag(a->record, RECORD_BOUND);
+	if (a->lport < PRIVILEGED_PORTS)
+		return true;
+	if (++a->refused > REFUSED_MOST || sock_bind_takes_no_port(a->fd, true) < 0)
+		return false;
+	return bind_to(a, 0) == 0;
 }
 
-/*
- * bind() of the address alone. To an IPv6 address it makes the socket one for IPv6 only, which the
- * program has not asked for: a UDP socket may be connected to a v4-mapped address next.
- */
-static int bind_address(struct attempt *a)
+enum tried tuple_bind_failed(struct attempt *a, int error)
 {
-	bool for_both = a->family == AF_INET6 && !addr_is_v4(&a->laddr) && !sock_is_v6only(a->fd);
-	int error = tuple_bind(a, 0);
-
-	if (error == 0 && for_both)
-		sock_allow_mapped(a->fd);
-	/* No port was asked for: another one would not help. */
-	return error == -EADDRINUSE || error == -EACCES ? -EPERM : error;
+	if (a->address_lost) {
+		tuple_give_back(a);
+		return TRIED_LOST;
+	}
+	switch (error) {
+	case -EADDRINUSE: /* a listener, or a socket without SO_REUSEADDR */
+		tuple_keep_for_stranger(a);
+		return TRIED_NEXT_PORT;
+	case -EACCES: /* a privileged port, or a policy */
+	case -EPERM:
+		if (is_port_refused(a)) {
+			tuple_keep_for_stranger(a);
+			return TRIED_NEXT_PORT;
+		}
+		break;
+	default:
+		break;
+	}
+	return tuple_prepare_failed(a, error);
 }
 
-int tuple_prepare_late(struct attempt *a)
+int tuple_prepare_late(struct attempt *a, uint16_t first, uint16_t last)
 {
 	bool leave_address = kernel_chooses_address(a);
 	int error = 0;
@@ -278,9 +388,9 @@ int tuple_prepare_late(struct attempt *a)
 		a->prepared = error == 0;
 	}
 	if (error == 0)
-		error = sock_narrow_ports(a->fd, a->lport, a->lport);
-	if (error == 0 && !a->address_bound && !a->address_given && !leave_address)
-		error = bind_address(a);
+		error = sock_narrow_ports(a->fd, first, last);
+	if (error == 0 && !a->address_bound && !a->address_given)
+		error = tuple_bind_address(a);
 	a->address_bound |= error == 0;
 	return error;
 }
@@ -300,7 +410,7 @@ static uint16_t port_to_avoid(const struct attempt *a)
  * The first touch of this socket comes with a record for it, which says what was the program's. No
  * room for one: it cannot be served.
  */
-static bool note_touch(struct attempt *a)
+bool tuple_note_touch(struct attempt *a)
 {
 	if (a->record == NULL)
 		a->record = book_record(a->fd, a->kind);
@@ -328,9 +438,13 @@ static enum tried try_tuple(struct attempt *a, enum stage stage)
 
 static enum tried try_tuples(struct attempt *a)
 {
-	bool table_full = false;
+	bool table_full = false, forbidden = false;
 
 	for (enum stage stage = STAGE_LATE; stage < STAGES; stage++) {
+		if (stage != STAGE_LATE && attempt_bind_forbidden()) {
+			forbidden |= portorder_has(&a->rule->ports->order, stage);
+			continue;
+		}
 		/* Nothing waits in TIME_WAIT: UDP ports need not be slow to repeat. */
 		if (a->protocol == IPPROTO_UDP)
 			claim_walk_scatter(&library.table, &library.walk, a->lane_hash,
@@ -345,7 +459,7 @@ static enum tried try_tuples(struct attempt *a)
 				break;
 			}
 			PROBE(claim, a->fd, &a->lane, a->lport, a->claim);
-			if (!note_touch(a)) {
+			if (!tuple_note_touch(a)) {
 				give_back(a);
 				return TRIED_GIVE_UP;
 			}
@@ -355,6 +469,9 @@ static enum tried try_tuples(struct attempt *a)
 		}
 	}
 	a->lport = 0;
+	/* Without late bind nothing has been tried. */
+	if (forbidden && !portorder_has(&a->rule->ports->order, STAGE_LATE))
+		return TRIED_GIVE_UP;
 	return table_full ? TRIED_TABLE_FULL : TRIED_FULL;
 }
 
@@ -372,6 +489,16 @@ enum tried tuple_try_address(struct attempt *a)
 
 int tuple_connect_bound(struct attempt *a)
 {
+	struct source_walk walk;
+
+	/* Where the kernel chooses the address, the one it is likely to choose. */
+	if (addr_is_any(&a->laddr)) {
+		a->automatic = true;
+		source_walk_start(&walk, &library.sources, a->rule, library.plan.balance, &a->faddr,
+			a->fport);
+		if (!source_walk_next(&walk, &a->laddr))
+			return attempt_call(a);
+	}
 	tuple_set_lane(a);
 	tuple_take_off(a);
 	int got = claim_take_port(

@@ -20,49 +20,6 @@
  * meanwhile. */
 #define WALKS 8
 
-/* The kernel's own try, with the reason. */
-static int leave_to_kernel(struct attempt *a, enum tuplebind_counter why)
-{
-	tuple_restore(a->record, a->fd);
-	return attempt_pass(a, why);
-}
-
-static int no_tuple_left(struct attempt *a)
-{
-	static struct event_limit limit;
-	bool to_kernel = library.plan.when_full == FULL_KERNEL;
-	struct event e;
-
-	table_count(&library.table, TUPLEBIND_FULL);
-	PROBE(full, a->fd, &a->faddr, a->fport);
-	if (event_begin_limited(&e, LOG_WARN, "full", &limit)) {
-		attempt_describe(&e, a);
-		event_text(&e, "reason", "no tuple left");
-		event_text(&e, "then", to_kernel ? "the kernel may try" : "EADDRNOTAVAIL");
-		event_end(&e);
-	}
-	if (to_kernel)
-		return leave_to_kernel(a, TUPLEBIND_PASSED_FULL);
-	tuple_restore(a->record, a->fd);
-	errno = EADDRNOTAVAIL;
-	return -1;
-}
-
-static int table_is_full(struct attempt *a)
-{
-	static struct event_limit limit;
-	struct event e;
-
-	if (event_begin_limited(&e, LOG_WARN, "table-full", &limit)) {
-		attempt_describe(&e, a);
-		event_text(&e, "reason", "no room in the table");
-		event_text(&e, "then", "the kernel chooses");
-		event_text(&e, "fix", "a larger TUPLEBIND_TABLE_SIZE");
-		event_end(&e);
-	}
-	return leave_to_kernel(a, TUPLEBIND_TABLE_FULL);
-}
-
 static void no_late_bind(void)
 {
 	struct event e;
@@ -78,7 +35,7 @@ static void no_late_bind(void)
 
 /* What all addresses of a walk came to. */
 struct walked {
-	bool done, give_up, full, table_full;
+	bool done, give_up, lost, full, table_full;
 };
 
 /*
@@ -175,6 +132,9 @@ static struct walked walk_addresses(struct attempt *a)
 				return walked;
 			}
 			break;
+		case TRIED_LOST:
+			walked.lost = true;
+			return walked;
 		default:
 			walked.give_up = true;
 			return walked;
@@ -183,8 +143,8 @@ static struct walked walk_addresses(struct attempt *a)
 	return walked;
 }
 
-/* Reaps the lanes of all addresses; true when claims were given back. */
-static bool reap_addresses(struct attempt *a, uint64_t deadline)
+/* Reaps the lanes of all addresses; true when claims were given back. *seen: the kernel could be asked. */
+static bool reap_addresses(struct attempt *a, uint64_t deadline, bool *seen)
 {
 	static _Atomic unsigned place; /* where the last one went on to, roughly */
 	struct source_walk walk;
@@ -192,8 +152,11 @@ static bool reap_addresses(struct attempt *a, uint64_t deadline)
 	unsigned freed = 0;
 	int error = reap_start(&reap, &library.table);
 
+	if (error == -EBUSY)
+		return reap_wait(&library.table, deadline);
+	*seen = error == 0;
 	if (error < 0)
-		return error == -EBUSY && reap_wait(&library.table, deadline);
+		return false;
 	/* The kernel would refuse them now, and the lane would be no less full for it. */
 	reap.keep_orphans = true;
 	start_walk(a, &walk);
@@ -202,6 +165,7 @@ static bool reap_addresses(struct attempt *a, uint64_t deadline)
 
 		tuple_set_lane(a);
 		freed = reap_lane(&reap, &a->lane, &number, REAP_ENOUGH, deadline);
+		*seen &= reap.error == 0;
 		atomic_store_explicit(&place, number, memory_order_relaxed);
 	}
 	reap_end(&reap);
@@ -211,6 +175,7 @@ static bool reap_addresses(struct attempt *a, uint64_t deadline)
 /* When a lane was last looked through for claims without a holder, and may be again. */
 static struct {
 	_Atomic uint64_t strays_seen, next, next_for_strays;
+	_Atomic int blind; /* the kernel could not be asked */
 } looks;
 
 /*
@@ -242,7 +207,7 @@ static void note_look(uint64_t start, bool helped, uint64_t strays)
 
 static bool is_full(const struct walked *w)
 {
-	return w->full && !w->done && !w->give_up && !w->table_full;
+	return w->full && !w->done && !w->give_up && !w->lost && !w->table_full;
 }
 
 /*
@@ -263,12 +228,16 @@ static struct walked walk_until_full(struct attempt *a)
 	return walked;
 }
 
-/* Reaps and tries again, until that has given a tuple or gives nothing any more. */
-static struct walked reap_and_walk(struct attempt *a, struct walked walked)
+/*
+ * Reaps and tries again, until that has given a tuple or gives nothing any more. *seen: the kernel was
+ * asked, now or not long ago, whether the claims have holders.
+ */
+static struct walked reap_and_walk(struct attempt *a, struct walked walked, bool *seen)
 {
 	uint64_t start = reap_now(), deadline = start + REAP_LONGEST;
 	uint64_t strays = process_strays(&library.table);
 
+	*seen = !atomic_load_explicit(&looks.blind, memory_order_relaxed);
 	if (!may_look(start, strays))
 		return walked;
 	a->strays = 0;
@@ -284,7 +253,7 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 	for (int round = 0; round < REAP_ROUNDS && again && is_full(&walked); round++) {
 		uint64_t before = process_strays_told(&library.table);
 
-		again = reap_addresses(a, deadline) ||
+		again = reap_addresses(a, deadline, seen) ||
 			process_strays_told(&library.table) != before;
 		claim_walk_forget(&library.walk);
 		walked = walk_until_full(a);
@@ -292,20 +261,178 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked)
 	int error = errno;
 	/* What this look itself left standing for strangers is no news. */
 	note_look(start, walked.done, strays + a->strays);
+	atomic_store_explicit(&looks.blind, !*seen, memory_order_relaxed);
 	errno = error;
 	return walked;
 }
 
+int walk_refuse_lost(const struct attempt *a)
+{
+	static struct event_limit limit;
+	struct event e;
+
+	if (event_begin_limited(&e, LOG_WARN, "address-lost", &limit)) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", "the address that the program bound cannot be bound again");
+		event_text(&e, "then", "EADDRNOTAVAIL");
+		event_end(&e);
+	}
+	errno = EADDRNOTAVAIL;
+	return -1;
+}
+
+int walk_refuse_unusable(struct attempt *a, const char *reason)
+{
+	static struct event_limit limit;
+	bool refuse = library.plan.when_unusable == UNUSABLE_FAIL;
+	struct event e;
+
+	if (event_begin_limited(&e, LOG_WARN, "unusable", &limit)) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", reason);
+		event_text(&e, "then", refuse ? "EADDRNOTAVAIL" : "the kernel chooses");
+		event_end(&e);
+	}
+	if (!refuse)
+		return 0;
+	tuple_restore(a->record, a->fd);
+	errno = EADDRNOTAVAIL;
+	return -1;
+}
+
+static bool has_pool(const struct attempt *a)
+{
+	return !a->address_given && pool_serves(&a->rule->pool, &a->faddr);
+}
+
+static bool found_nothing(int error)
+{
+	return error == EADDRNOTAVAIL || error == EAGAIN;
+}
+
+/*
+ * Has the kernel look for a port on the addresses, in turn. 0 or errno of the call; *tried: false when
+ * none could be bound.
+ */
+static int search_addresses(struct attempt *a, enum search how, bool *tried)
+{
+	struct source_walk walk;
+	int error = -EADDRNOTAVAIL;
+
+	*tried = false;
+	start_walk(a, &walk);
+	for (bool first = true; next_address(a, &walk, first); first = false) {
+		a->unreachable = false;
+		int got = search_address(a, how);
+
+		if (got >= 0) {
+			*tried = true;
+			error = got;
+			if (!found_nothing(got) && !a->unreachable)
+				break;
+		} else if (got == -EADDRNOTAVAIL && !a->address_given) {
+			source_walk_failed(&walk);
+		}
+	}
+	return error;
+}
+
+int walk_leave_to_kernel(struct attempt *a, enum search how, enum tuplebind_counter why)
+{
+	bool tried;
+
+	tuple_restore(a->record, a->fd);
+	if (!has_pool(a))
+		return attempt_pass(a, why);
+	attempt_note_passed(a, why);
+	int error = search_addresses(a, how, &tried);
+	if (!tried) {
+		if (walk_refuse_unusable(a, "no address of the pool can be bound") < 0)
+			return -1;
+		return attempt_call(a);
+	}
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+static int no_tuple_left(struct attempt *a)
+{
+	static struct event_limit limit;
+	bool to_kernel = library.plan.when_full == FULL_KERNEL;
+	struct event e;
+
+	table_count(&library.table, TUPLEBIND_FULL);
+	PROBE(full, a->fd, &a->faddr, a->fport);
+	if (event_begin_limited(&e, LOG_WARN, "full", &limit)) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", "no tuple left");
+		event_text(&e, "then", to_kernel ? "the kernel may try" : "EADDRNOTAVAIL");
+		event_end(&e);
+	}
+	if (to_kernel)
+		return walk_leave_to_kernel(a, SEARCH_FREELY, TUPLEBIND_PASSED_FULL);
+	tuple_restore(a->record, a->fd);
+	errno = EADDRNOTAVAIL;
+	return -1;
+}
+
+static int table_is_full(struct attempt *a)
+{
+	static struct event_limit limit;
+	bool refuse = library.plan.when_unusable == UNUSABLE_FAIL;
+	struct event e;
+
+	if (event_begin_limited(&e, LOG_WARN, "table-full", &limit)) {
+		attempt_describe(&e, a);
+		event_text(&e, "reason", "no room in the table");
+		event_text(&e, "then", refuse ? "EADDRNOTAVAIL" : "the kernel chooses the port");
+		event_text(&e, "fix", "a larger TUPLEBIND_TABLE_SIZE");
+		event_end(&e);
+	}
+	if (refuse) {
+		table_count(&library.table, TUPLEBIND_FULL);
+		tuple_restore(a->record, a->fd);
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
+	return walk_leave_to_kernel(a, SEARCH_PORTS, TUPLEBIND_TABLE_FULL);
+}
+
+/*
+ * The table cannot say which tuples are free, so the kernel does: the claims that fill the lane could
+ * not be looked into, or stand for other tuples than those that the kernel makes of this destination.
+ */
+static int search_connect(struct attempt *a)
+{
+	bool unused;
+
+	tuple_restore(a->record, a->fd);
+	int error = search_addresses(a, SEARCH_PORTS, &unused);
+	if (error == -EADDRNOTAVAIL || found_nothing(error))
+		return no_tuple_left(a);
+	if (error < 0)
+		return walk_leave_to_kernel(a, SEARCH_FREELY, TUPLEBIND_PASSED_HELPLESS);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
 int walk_connect(struct attempt *a)
 {
-	struct walked walked = walk_until_full(a);
+	bool seen = true;
 
+	if (attempt_is_redirected(a))
+		return search_connect(a);
+	struct walked walked = walk_until_full(a);
 	if (is_full(&walked))
-		walked = reap_and_walk(a, walked);
+		walked = reap_and_walk(a, walked, &seen);
 	if (walked.done)
 		return errno == 0 ? 0 : -1;
+	if (walked.lost)
+		return walk_refuse_lost(a);
 	if (walked.table_full)
 		return table_is_full(a);
-	return walked.full && !walked.give_up ? no_tuple_left(a)
-					      : leave_to_kernel(a, TUPLEBIND_PASSED_HELPLESS);
+	if (!is_full(&walked))
+		return walk_leave_to_kernel(a, SEARCH_FREELY, TUPLEBIND_PASSED_HELPLESS);
+	return seen && !attempt_source_varies(a) && !attempt_is_redirected(a) ? no_tuple_left(a)
+									       : search_connect(a);
 }

@@ -84,6 +84,64 @@ static void put_ends(
 	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 }
 
+/*
+ * ENOENT may also mean that the module for the protocol is missing. A dump of sockets in no state at
+ * all tells: it is empty, or refused with the same error.
+ */
+static int ask_module(int fd, int protocol)
+{
+	struct request request = {
+		.head = {.nlmsg_len = sizeof request,
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+		.body = {.sdiag_family = AF_INET, .sdiag_protocol = (uint8_t)protocol},
+	};
+	union {
+		struct nlmsghdr head;
+		char bytes[256];
+	} reply;
+	int error =
+		send_bytes(fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
+
+	if (error < 0)
+		return error;
+	long got = receive(fd, &reply, sizeof reply, MSG_DONTWAIT);
+	if (got < 0)
+		return (int)got;
+	if (!NLMSG_OK(&reply.head, (unsigned)got))
+		return -EPROTO;
+	if (reply.head.nlmsg_type == NLMSG_DONE)
+		error = netlink_end(&reply.head);
+	else
+		error = reply.head.nlmsg_type == NLMSG_ERROR ? netlink_error(&reply.head) : -EPROTO;
+	return error == -ENOENT ? -EPROTONOSUPPORT : error;
+}
+
+/* Whether ENOENT means that there is no such socket: it is not asked again once it was so. */
+static int is_module_there(int fd, uint8_t protocol)
+{
+	static _Atomic int tcp, udp;
+	_Atomic int *known = protocol == IPPROTO_UDP ? &udp : &tcp;
+
+	if (atomic_load_explicit(known, memory_order_relaxed))
+		return 0;
+	int error = ask_module(fd, protocol);
+	if (error == 0)
+		atomic_store_explicit(known, 1, memory_order_relaxed);
+	return error;
+}
+
+int diag_answers(int protocol)
+{
+	int fd = diag_open();
+
+	if (fd < 0)
+		return fd;
+	int error = ask_module(fd, protocol);
+	diag_close(fd);
+	return error;
+}
+
 /* What the socket that the kernel found for a tuple to @fport says of it. */
 static enum diag_state state_found(const struct inet_diag_msg *m, uint8_t protocol, uint16_t fport)
 {
@@ -133,7 +191,9 @@ int diag_query_cookie(int fd, const struct tuplebind_lane *lane, uint16_t lport,
 		return -EPROTO;
 	if (reply.head.nlmsg_type == NLMSG_ERROR) {
 		error = netlink_error(&reply.head);
-		return error == -ENOENT ? DIAG_ABSENT : error;
+		if (error == -ENOENT)
+			error = is_module_there(fd, lane->protocol);
+		return error == 0 ? DIAG_ABSENT : error;
 	}
 	if (!netlink_holds(&reply.head, sizeof(struct inet_diag_msg)))
 		return -EPROTO;
@@ -151,30 +211,6 @@ int diag_tuple(const struct tuplebind_lane *lane, uint16_t lport)
 	int state = diag_query(fd, lane, lport);
 	diag_close(fd);
 	return state;
-}
-
-bool diag_sees_udp(void)
-{
-	struct sockaddr_in loopback = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct addr a;
-	uint16_t port;
-	int state = DIAG_OPEN;
-	int fd = (int)syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	/* Without a descriptor or a port to ask with, nothing speaks against it. */
-	if (fd < 0)
-		return true;
-	if (syscall(SYS_bind, fd, &loopback, sizeof loopback) == 0 &&
-		sock_local(fd, &a, &port) == 0) {
-		struct tuplebind_lane lane = {.fport = 9, .protocol = IPPROTO_UDP};
-
-		memcpy(lane.laddr, a.bytes, sizeof lane.laddr);
-		memcpy(lane.faddr, a.bytes, sizeof lane.faddr);
-		state = diag_tuple(&lane, port);
-	}
-	syscall(SYS_close, fd);
-	return state == DIAG_OPEN;
 }
 
 static bool lane_of(const struct inet_diag_msg *m, int protocol, struct tuplebind_lane *lane)

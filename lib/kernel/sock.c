@@ -55,6 +55,18 @@ enum sock_kind sock_ask_kind(int fd)
 	return sock_kind_of(family, type, protocol);
 }
 
+int sock_peer(int fd, int family, struct addr *a, uint16_t *port)
+{
+	struct sockaddr_storage storage;
+	/* More than the address is long would be EINVAL. */
+	socklen_t length = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+
+	/* getpeername() has no answer while a TCP socket is connecting; this has. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &storage, &length) < 0)
+		return -errno;
+	return addr_from_sockaddr((struct sockaddr *)&storage, length, a, port) ? 0 : -EAFNOSUPPORT;
+}
+
 int sock_local(int fd, struct addr *a, uint16_t *port)
 {
 	struct sockaddr_storage storage;
@@ -98,6 +110,11 @@ int sock_reuse_address(int fd, bool on)
 bool sock_reuses_address(int fd)
 {
 	return is_set(fd, SOL_SOCKET, SO_REUSEADDR);
+}
+
+int sock_reuse_port(int fd, bool on)
+{
+	return set_int(fd, SOL_SOCKET, SO_REUSEPORT, on);
 }
 
 bool sock_reuses_port(int fd)
@@ -144,13 +161,13 @@ int sock_bind(int fd, int family, const struct addr *a, uint16_t port)
 	return syscall(SYS_bind, fd, &storage, length) < 0 ? -errno : 0;
 }
 
-int sock_bind_any(int fd, int family)
+int sock_bind_any(int fd, int family, uint16_t port)
 {
 	struct addr any = {.scope = 0};
 
 	if (family == AF_INET)
 		any = addr_from_number((unsigned __int128)0xffff << 32);
-	return sock_bind(fd, family, &any, 0);
+	return sock_bind(fd, family, &any, port);
 }
 
 int sock_freebind(int fd, bool on)

@@ -41,6 +41,14 @@ enum sock_kind sock_ask_kind(int fd);
 /* The socket's local address and port; -EAFNOSUPPORT when it is not of an Internet family. */
 int sock_local(int fd, struct addr *a, uint16_t *port);
 
+/*
+ * The foreign end that the socket really has, which need not be the one that connect() was given: the
+ * ANY address becomes this host's, and a program of a control group (cgroup/connect4, connect6) may
+ * send it elsewhere. Unlike getpeername(2) it also tells of a TCP socket that is still connecting.
+ * -ENOTCONN when there is none.
+ */
+int sock_peer(int fd, int family, struct addr *a, uint16_t *port);
+
 /* True when SO_MARK is set, so that routing may differ from other sockets'. */
 bool sock_is_marked(int fd);
 
@@ -61,7 +69,8 @@ int sock_put_off_syn(int fd);
 int sock_reuse_address(int fd, bool on);
 bool sock_reuses_address(int fd);
 
-/* True when SO_REUSEPORT is set. */
+/* SO_REUSEPORT. */
+int sock_reuse_port(int fd, bool on);
 bool sock_reuses_port(int fd);
 
 /* IP_BIND_ADDRESS_NO_PORT: whether the next bind() with port 0 takes no port. */
@@ -80,11 +89,33 @@ uint32_t sock_port_range(int fd);
 /* True when IP_LOCAL_PORT_RANGE is set to anything. */
 bool sock_ports_narrowed(int fd);
 
-/* bind() to @a and @port of a socket of @family. */
+/*
+ * bind() to @a and @port of a socket of @family.
+ *
+ * What the socket is like after a bind() that failed (__inet_bind() of net/ipv4/af_inet.c, and its
+ * like for IPv6):
+ *
+ *   -EADDRINUSE    somebody else has the port; the address that the socket had is cleared
+ *   -EADDRNOTAVAIL the address is not this host's; nothing has changed
+ *   -EACCES        a privileged port, or a security module (SELinux, Landlock); nothing has changed
+ *   -EPERM         a seccomp filter, or a control group's program, before; nothing has changed. Or
+ *                  such a program after the port was taken: the address is cleared
+ *   -EINVAL        it has a port, or is connected; nothing has changed
+ *   -ENOMEM, -ENOBUFS  no memory for the port; the address is cleared
+ *
+ * A cleared address is ANY: the next connect() leaves from wherever routing says. With port 0 and
+ * IP_BIND_ADDRESS_NO_PORT no port is looked for, and nothing is cleared.
+ *
+ * A bind() to an address marks it as chosen for as long as the socket lasts: after a connect() that
+ * failed, and after AF_UNSPEC, the kernel no longer clears the address that it chose by itself.
+ */
 int sock_bind(int fd, int family, const struct addr *a, uint16_t port);
 
-/* The same to the ANY address without a port: takes an address away again that was bound so. */
-int sock_bind_any(int fd, int family);
+/*
+ * The same to the ANY address. Without a port (0), and with IP_BIND_ADDRESS_NO_PORT, it takes an
+ * address away again that was bound so.
+ */
+int sock_bind_any(int fd, int family, uint16_t port);
 
 /* IPV6_V6ONLY: bind() to an IPv6 address sets it. It can be taken back while there is no port. */
 bool sock_is_v6only(int fd);

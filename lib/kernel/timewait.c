@@ -9,7 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int bind_local(int fd, const struct tuplebind_lane *lane, int family, uint16_t lport)
+static int bind_local(
+	int fd, const struct tuplebind_lane *lane, int family, uint16_t lport, bool any)
 {
 	struct addr laddr = {.scope = lane->scope};
 
@@ -19,25 +20,27 @@ static int bind_local(int fd, const struct tuplebind_lane *lane, int family, uin
 	if (family == AF_INET6)
 		sock_freebind(fd, true);
 	int error = sock_reuse_address(fd, true);
-	return error < 0 ? error : sock_bind(fd, family, &laddr, lport);
+	if (error < 0)
+		return error;
+	return any ? sock_bind_any(fd, family, lport) : sock_bind(fd, family, &laddr, lport);
 }
 
 /* 0 or -errno; nothing is sent. */
 static int take(int fd, const struct tuplebind_lane *lane, const struct addr *faddr, int family,
-	uint16_t lport)
+	uint16_t lport, bool any)
 {
 	struct sockaddr_storage to;
 	socklen_t length = addr_to_sockaddr(faddr, lane->fport, family, &to);
 	int error = sock_put_off_syn(fd);
 
 	if (error == 0)
-		error = bind_local(fd, lane, family, lport);
+		error = bind_local(fd, lane, family, lport, any);
 	if (error < 0)
 		return -EOPNOTSUPP; /* whatever it was, no word of the tuple */
 	return syscall(SYS_connect, fd, &to, length) < 0 ? -errno : 0;
 }
 
-enum timewait timewait_probe(const struct tuplebind_lane *lane, uint16_t lport)
+enum timewait timewait_probe(const struct tuplebind_lane *lane, uint16_t lport, bool any)
 {
 	struct addr faddr = {.scope = lane->scope};
 
@@ -47,7 +50,7 @@ enum timewait timewait_probe(const struct tuplebind_lane *lane, uint16_t lport)
 		SYS_socket, family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
 	if (fd < 0)
 		return TIMEWAIT_UNKNOWN;
-	int error = take(fd, lane, &faddr, family, lport);
+	int error = take(fd, lane, &faddr, family, lport, any);
 	syscall(SYS_close, fd);
 	return error == 0		 ? TIMEWAIT_REUSABLE
 	       : error == -EADDRNOTAVAIL ? TIMEWAIT_REFUSED

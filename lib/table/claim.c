@@ -438,6 +438,30 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 	return got == -EAGAIN ? -EADDRNOTAVAIL : got;
 }
 
+int claim_adopt(struct table *t, const struct tuplebind_lane *lane, uint16_t port,
+	_Atomic uint64_t *flight, claim *out)
+{
+	unsigned position = permutation_position(&t->permutation, port);
+	unsigned number = position / TUPLEBIND_SLAB_PORTS;
+	uint64_t tag;
+	int got = claim_take_port(t, lane, port, flight, out);
+
+	if (got != -EADDRNOTAVAIL)
+		return got;
+	const struct tuplebind_slab *slab =
+		slab_find(t, slab_key(t, slab_lane_hash(t, lane), number), &tag);
+	if (slab == NULL)
+		return -EADDRNOTAVAIL;
+	claim c = claim_make(t, slab, tag, position % TUPLEBIND_SLAB_PORTS);
+	/* seq_cst: before the look for an inspection; pairs with flight_has(). */
+	if (flight != NULL)
+		atomic_store_explicit(flight, c, memory_order_seq_cst);
+	if (claim_inspected(t, c) || !claim_is_set(slab, c))
+		return -EADDRNOTAVAIL;
+	*out = c;
+	return 0;
+}
+
 struct tuplebind_slab *claim_slab(const struct table *t, claim c)
 {
 	uint64_t index = claim_index(c);

@@ -119,6 +119,14 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 	_Atomic uint64_t *flight, claim *out);
 
 /*
+ * The same for a tuple that the kernel has just given to the caller's TCP socket, so that whoever has
+ * claimed it does not have it: a claim that is there already becomes the caller's. -EADDRNOTAVAIL when
+ * it is being inspected, or was given back at the same time.
+ */
+int claim_adopt(struct table *t, const struct tuplebind_lane *lane, uint16_t port,
+	_Atomic uint64_t *flight, claim *out);
+
+/*
  * Gives back a claim that the caller holds, has in flight, and had in flight without a break since
  * he made it or last saw that the kernel had its tuple. (What is not so is left to reap_claim().) A
  * claim that is being inspected is left to reap. False: it was not there any more. One atomic AND.

@@ -42,6 +42,12 @@ static inline bool portorder_has(const struct portorder *o, enum stage stage)
 	return atomic_load_explicit(&o->counts[stage], memory_order_relaxed) != 0;
 }
 
+/* Which of the ports 64 * @number and behind the stage has, as bits. One load. */
+static inline uint64_t portorder_word(const struct portorder *o, enum stage stage, unsigned number)
+{
+	return atomic_load_explicit(&o->sets[stage][number % 1024], memory_order_relaxed);
+}
+
 /*
  * The port of a stage that the random number @random stands for, each about equally often; 0 when
  * the stage has none. About 100 instructions.

@@ -343,8 +343,10 @@ unsigned reap_lane(struct reap *r, const struct tuplebind_lane *lane, unsigned *
 			slab_key(r->table, lane_hash, *number % TUPLEBIND_LANE_SLABS), &tag);
 		int got = slab != NULL ? reap_slab(r, slab, NULL) : 0;
 
-		if (got < 0)
+		if (got < 0) {
+			r->error = got;
 			break;
+		}
 		freed += (unsigned)got;
 		*number = (*number + 1) % TUPLEBIND_LANE_SLABS;
 	}

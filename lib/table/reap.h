@@ -23,6 +23,7 @@ struct reap {
 	bool keep_orphans; /* leave claims of tuples the kernel is still finishing */
 	uint64_t freed, kept;
 	unsigned cleared; /* bits in slabs that are nobody's, so far */
+	int error;	  /* of sock_diag, the last one: it did not tell all */
 };
 
 /* Begins a reap: one at a time per table. 0, -EBUSY while another process is at it, or -errno. */

@@ -138,7 +138,10 @@ Test(diag, udp_tuples)
 	lane.fport++;
 	cr_expect_eq(diag_query_cookie(diag, &lane, lport, &cookie), DIAG_ABSENT);
 	cr_expect_eq(cookie, 0);
-	cr_expect(diag_sees_udp());
+	cr_expect_eq(diag_answers(IPPROTO_UDP), 0);
+	cr_expect_eq(diag_answers(IPPROTO_TCP), 0);
+	/* No module can be there for a protocol that is none: what is said of it is not "absent". */
+	cr_expect_eq(diag_answers(253), -EPROTONOSUPPORT);
 	lane.fport--;
 	close(fd);
 	cr_expect_eq(diag_query(diag, &lane, lport), DIAG_ABSENT);

@@ -1,0 +1,161 @@
+/*
+ * Having the kernel look for a port, from an address that was chosen.
+ *
+ * For what the table cannot know: claims that fill a lane and cannot be looked into, a destination that
+ * the kernel sends elsewhere, no room in the table. The kernel looks within a window
+ * (IP_LOCAL_PORT_RANGE) as within its whole range: for some 70 ns a port even when none is free. So the
+ * rule's ports are offered to it in their contiguous runs, and a small part of a long run first, which
+ * is enough as long as one port in a hundred is free. Where the kernel has no such option, it looks
+ * within its own range, if that is what the rule says.
+ *
+ * What it gives is the kernel's word: for TCP the claim of the tuple becomes the socket's, whoever has
+ * made it. A UDP socket takes the port for itself alone.
+ */
+#include "interpose/attempt.h"
+
+#include "base/random.h"
+#include "kernel/sock.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#define WINDOW 512
+
+/* Ports from @first to @last, all of a set, and neither one less nor one more is. */
+struct run {
+	unsigned first, last;
+};
+
+/* The first port at or behind @port that is, or is not, among those for late bind; 65536: none. */
+static unsigned find_port(const struct portorder *o, unsigned port, bool allowed)
+{
+	while (port <= UINT16_MAX) {
+		uint64_t word = portorder_word(o, STAGE_LATE, port / 64);
+		uint64_t rest = (allowed ? word : ~word) >> (port % 64);
+
+		if (rest != 0)
+			return port + (unsigned)__builtin_ctzll(rest);
+		port += 64 - port % 64;
+	}
+	return UINT16_MAX + 1;
+}
+
+/* The first run at or behind *from; false when there is none. *from: where to look for the next. */
+static bool next_run(const struct portorder *o, unsigned *from, struct run *run)
+{
+	run->first = find_port(o, *from, true);
+	if (run->first > UINT16_MAX)
+		return false;
+	*from = find_port(o, run->first, false);
+	run->last = *from - 1;
+	return true;
+}
+
+static bool found_nothing(int error)
+{
+	return error == EADDRNOTAVAIL || error == EAGAIN;
+}
+
+/* 0, or errno of the call; -errno when the socket could not be prepared. */
+static int call_within(struct attempt *a, unsigned first, unsigned last)
+{
+	int error = tuple_prepare_late(a, (uint16_t)first, (uint16_t)last);
+
+	if (error < 0)
+		return error;
+	return a->protocol == IPPROTO_UDP ? datagram_search(a) : tuple_call_with_claim(a);
+}
+
+static int call_in_run(struct attempt *a, const struct run *run)
+{
+	uint64_t random;
+
+	if (run->last - run->first > 4 * WINDOW) {
+		random_bytes(&random, sizeof random);
+		unsigned first = run->first + (unsigned)(random % (run->last - run->first - WINDOW));
+		int error = call_within(a, first, first + WINDOW - 1);
+
+		if (!found_nothing(error))
+			return error;
+	}
+	return call_within(a, run->first, run->last);
+}
+
+/* Without the option: the kernel's range, whatever that is. */
+static int call_anywhere(struct attempt *a)
+{
+	book_set_flag(a->record, RECORD_TOUCHED);
+	int error = a->address_given ? 0 : sock_bind_takes_no_port(a->fd, true);
+	if (error == 0 && !a->address_given)
+		error = tuple_bind_address(a);
+	if (error < 0)
+		return error;
+	return a->protocol == IPPROTO_UDP ? datagram_search(a) : tuple_call_with_claim(a);
+}
+
+static int call_in_ports(struct attempt *a)
+{
+	const struct plan_ports *ports = a->rule->ports;
+	int error = EADDRNOTAVAIL;
+	unsigned from = 0;
+	struct run run;
+
+	if (!plan_has_late(&library.plan))
+		return ports->wanted.automatic && ports->wanted.parts == 1 ? call_anywhere(a) : error;
+	while (found_nothing(error) && next_run(&ports->order, &from, &run))
+		error = call_in_run(a, &run);
+	return error;
+}
+
+/* The kernel has given the socket a tuple: the table is to know. */
+static void settle(struct attempt *a, int error)
+{
+	if (error != 0 && !attempt_kept(a, error))
+		return;
+	a->lport = 0;
+	if (a->protocol == IPPROTO_TCP)
+		stream_check(a);
+}
+
+static int search_ports(struct attempt *a)
+{
+	a->claim = CLAIM_NONE;
+	a->lport = 0;
+	tuple_set_lane(a);
+	tuple_take_off(a);
+	int error = call_in_ports(a);
+	if (error >= 0 && !found_nothing(error)) {
+		settle(a, error);
+		tuple_finish(a, error, TUPLEBIND_LATE);
+	}
+	flight_end(a->flight);
+	return error;
+}
+
+/*
+ * The program's own options stay as they are: it may have set a range itself. A UDP socket has its
+ * options looked at by nobody else afterwards.
+ */
+static int search_freely(struct attempt *a)
+{
+	if (!a->address_given) {
+		int error = sock_bind_takes_no_port(a->fd, true);
+
+		if (error == 0 || error == -ENOPROTOOPT)
+			error = tuple_bind_address(a);
+		if (a->protocol == IPPROTO_UDP)
+			sock_bind_takes_no_port(a->fd, book_has_flag(a->record, RECORD_NO_PORT));
+		if (error < 0)
+			return error;
+	}
+	return attempt_call(a) < 0 ? errno : 0;
+}
+
+int search_address(struct attempt *a, enum search how)
+{
+	a->prepared = false;
+	a->address_bound = false;
+	if (!tuple_note_touch(a))
+		return -ENOMEM;
+	return how == SEARCH_PORTS ? search_ports(a) : search_freely(a);
+}
