@@ -9,6 +9,10 @@
 #include <string.h>
 
 #define ROUTE_SECONDS 1
+#define PEER_SECONDS  60
+
+/* Beside a peer's port: it was not the only one. */
+#define SEVERAL (UINT32_C(1) << 16)
 
 /* A pool too large to be tried through is tried this far. */
 #define WALK_MAX 65536
@@ -146,6 +150,55 @@ void source_learn(struct source_memory *m, const struct addr *faddr, const struc
 	copy.laddr = *laddr;
 	copy.expiry = aside_now() + ROUTE_SECONDS;
 	route_write(r, copy.sequence, &copy);
+}
+
+/* Addresses with their ports where the scopes are. */
+static struct addr with_port(const struct addr *a, uint16_t port)
+{
+	struct addr with = *a;
+
+	with.scope = port;
+	return with;
+}
+
+void source_learn_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
+	const struct addr *peer, uint16_t port)
+{
+	struct route_copy copy;
+	struct addr asked = with_port(faddr, fport);
+	struct source_route *r = &m->peers[hash_addr(m, &asked) % SOURCE_PEERS];
+
+	struct addr before, came_to = with_port(peer, port);
+	bool known = route_read(r, &copy) && addr_equal(&copy.faddr, &asked) &&
+		     aside_now() < copy.expiry;
+	before = copy.laddr;
+	if (known && (before.scope & SEVERAL || !addr_equal(&before, &came_to)))
+		came_to.scope |= SEVERAL;
+	copy.faddr = asked;
+	copy.laddr = came_to;
+	copy.expiry = aside_now() + PEER_SECONDS;
+	route_write(r, copy.sequence, &copy);
+	atomic_store_explicit(&m->peers_until, copy.expiry, memory_order_relaxed);
+}
+
+bool source_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
+	struct addr *peer, uint16_t *port, bool *several)
+{
+	struct route_copy copy;
+
+	/* On most hosts none ever is. */
+	if (aside_now() >= atomic_load_explicit(&m->peers_until, memory_order_relaxed))
+		return false;
+	struct addr asked = with_port(faddr, fport);
+	struct source_route *r = &m->peers[hash_addr(m, &asked) % SOURCE_PEERS];
+	if (!route_read(r, &copy) || !addr_equal(&copy.faddr, &asked) || aside_now() >= copy.expiry)
+		return false;
+	*port = (uint16_t)copy.laddr.scope;
+	*several = copy.laddr.scope & SEVERAL;
+	*peer = copy.laddr;
+	/* A scope is one of the link, which is the asked one's. */
+	peer->scope = addr_reach(peer) == ADDR_LINK ? faddr->scope : 0;
+	return true;
 }
 
 /* A new number for every call. */

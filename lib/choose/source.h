@@ -18,6 +18,7 @@
 
 #define SOURCE_ROUTES 1024 /* destinations remembered */
 #define SOURCE_TURNS  1024 /* the same, for rotate */
+#define SOURCE_PEERS  256  /* destinations that are sent elsewhere */
 
 /* Addresses that cannot reach a destination: after so many it is the destination, not they. */
 #define SOURCE_MISSES_MOST 64
@@ -39,6 +40,8 @@ struct source_memory {
 	_Atomic uint64_t turn;		      /* steps of rotate and random so far */
 	_Atomic uint64_t turns[SOURCE_TURNS]; /* of a destination: upper half of its hash, turn */
 	struct source_route routes[SOURCE_ROUTES];
+	struct source_route peers[SOURCE_PEERS]; /* scopes: ports */
+	_Atomic uint64_t peers_until; /* the second in which the last one is forgotten */
 	struct outages outages; /* of addresses, of pairs with a destination, of large parts */
 };
 
@@ -79,6 +82,16 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr);
  * it knows more of the socket than can be asked about. Foreseen for a second.
  */
 void source_learn(struct source_memory *m, const struct addr *faddr, const struct addr *laddr);
+
+/*
+ * Tells that connect() to @faddr and @fport came to @peer and @port instead; and whether that was so in
+ * the last minute (false: nothing was told of it), *several: to other peers as well. The pointers may be
+ * the same. O(1).
+ */
+void source_learn_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
+	const struct addr *peer, uint16_t port);
+bool source_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
+	struct addr *peer, uint16_t *port, bool *several);
 
 /* Tells that the address of the last step could not be bound: it is left out for a while. */
 void source_walk_failed(struct source_walk *w);

@@ -32,8 +32,10 @@ struct attempt {
 	enum sock_kind kind;
 	int family;	  /* of the socket */
 	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
-	struct addr faddr;
+	struct addr faddr; /* of the tuple, as far as it is known; the call has @to */
 	uint16_t fport;
+	bool redirected; /* they are not those of @to: it was sent there lately */
+	bool several;	 /* and elsewhere, too: nobody can tell where it will go */
 	const struct rule *rule;
 	bool address_given; /* the program bound an address, without a port */
 	struct addr laddr;
@@ -98,12 +100,27 @@ void attempt_describe(struct event *e, const struct attempt *a);
 bool attempt_kept(const struct attempt *a, int error);
 
 /*
- * Short memories of the destination: tells whether, or notes that, the tuple's destination is another
- * one than connect() is given (cgroup/connect4 and connect6 programs, a service's address); and that
- * the kernel chose another source than it was asked for (equal-cost routes, rules by port or protocol).
+ * What the kernel makes of a destination need not be what connect() is given: programs of control
+ * groups (cgroup/connect4, connect6) send a service's address to one of its backends. So what a call
+ * came to is looked at, and foreseen for the next one.
+ *
+ * attempt_foresee() sets the foreign end to where the destination was sent lately.
  */
-bool attempt_is_redirected(const struct attempt *a);
-void attempt_note_redirected(const struct attempt *a);
+void attempt_foresee(struct attempt *a);
+
+/*
+ * Whether it is time to ask where a call came to, or will: once a second for each destination, and each
+ * time where that has been elsewhere lately.
+ */
+bool attempt_is_peer_due(const struct attempt *a);
+
+/* The call came to @peer and @fport: they become the foreign end. False: they are already. */
+bool attempt_note_peer(struct attempt *a, const struct addr *peer, uint16_t fport);
+
+/*
+ * The same of the source: whether the kernel lately chose another one than was foreseen (equal-cost
+ * routes, rules by port or protocol).
+ */
 bool attempt_source_varies(const struct attempt *a);
 void attempt_note_source(const struct attempt *a, const struct addr *source);
 
@@ -215,6 +232,9 @@ bool datagram_taken(const struct attempt *a);
 /* A connected UDP socket connects to another destination: its claim is kept or moved. As connect().
  */
 int datagram_connect_again(struct attempt *a);
+
+/* Asks where the destination will be, when that is due, by another socket. */
+void datagram_foresee(struct attempt *a);
 
 /* Makes the UDP socket's port nobody else's, for the kernel's search; 0, or errno of the call. */
 int datagram_search(struct attempt *a);

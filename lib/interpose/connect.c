@@ -117,14 +117,14 @@ static enum has look(struct attempt *a)
 }
 
 /*
- * Whether routing may treat the socket unlike others, or other sockets may share its tuple: then
- * nobody but the kernel can tell which address and which port it is to have.
+ * Whether routing may treat the socket unlike others: then nobody but the kernel can tell which address
+ * it is to have, or what may be on the tuple.
  */
 static bool is_special(struct attempt *a)
 {
 	a->device = sock_device(a->fd);
 	if (a->protocol == IPPROTO_UDP)
-		return a->device != 0 || sock_reuses_port(a->fd) || sock_is_marked(a->fd);
+		return a->device != 0 || sock_is_marked(a->fd);
 	return !a->address_given && !pool_serves(&a->rule->pool, &a->faddr) &&
 	       (a->device != 0 || sock_is_marked(a->fd));
 }
@@ -215,6 +215,9 @@ static int take_over(struct attempt *a)
 	if (has == HAS_OURS)
 		return connect_bound(a);
 	if (!plan_resolve_any(a->rule, a->address_given, &a->faddr))
+		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
+	/* In a group of its own, whose steering another address might change. */
+	if (!a->plain && a->protocol == IPPROTO_UDP && sock_reuses_port(a->fd))
 		return attempt_pass(a, TUPLEBIND_PASSED_SPECIAL);
 	if (!a->plain && is_special(a))
 		return leave_port_to_kernel(a, TUPLEBIND_PASSED_SPECIAL);

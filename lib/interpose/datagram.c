@@ -159,24 +159,18 @@ static enum settled settle(struct attempt *a)
 		return SETTLED;
 	if (a->lport != 0 && lport != a->lport)
 		return SETTLED_OTHER_PORT;
-	bool redirected = fport != a->fport || !addr_same(&peer, &a->faddr);
+	bool redirected = attempt_note_peer(a, &peer, fport);
 	bool moved = !addr_equal(&local, &a->laddr);
-	if (redirected)
-		attempt_note_redirected(a);
-	if (moved && a->automatic && !a->address_given)
-		attempt_note_source(a, &local);
 	if (!redirected && !moved && a->claim != CLAIM_NONE)
 		return SETTLED;
-	if (!a->alone && (redirected || moved))
+	if (moved && a->automatic && !a->address_given)
+		attempt_note_source(a, &local);
+	if (!a->alone)
 		return SETTLED_UNASKED;
 	if (a->claim != CLAIM_NONE)
 		tuple_give_back(a);
 	a->laddr = local;
 	a->lport = lport;
-	if (redirected) {
-		a->faddr = peer;
-		a->fport = fport;
-	}
 	tuple_set_lane(a);
 	if (claim_take_port(&library.table, &a->lane, lport, flight_what(a->flight), &a->claim) < 0)
 		a->claim = CLAIM_NONE;
@@ -197,7 +191,7 @@ static uint64_t hash_port(const struct attempt *a)
 static int call_shared(struct attempt *a)
 {
 	/* Nobody can share it: to be told so once more would cost a millisecond again. */
-	if (attempt_is_redirected(a) || aside_has(&library.unshared, hash_port(a)) || datagram_taken(a))
+	if (aside_has(&library.unshared, hash_port(a)) || datagram_taken(a))
 		return EAGAIN;
 	share(a);
 	int error = tuple_call_with_claim(a);
@@ -263,10 +257,19 @@ static int bind_port(struct attempt *a, bool *shared)
 	keep_alone(a);
 	int error = tuple_bind_port(a, a->lport);
 	*shared = error == -EADDRINUSE;
-	if (!*shared || a->address_lost || attempt_is_redirected(a) || datagram_taken(a))
+	if (!*shared || a->address_lost || datagram_taken(a))
 		return error;
 	share(a);
 	return tuple_bind_port(a, a->lport);
+}
+
+void datagram_foresee(struct attempt *a)
+{
+	struct addr peer;
+	uint16_t fport;
+
+	if (attempt_is_peer_due(a) && sock_ask_peer(a->family, a->to, a->length, &peer, &fport) == 0)
+		attempt_note_peer(a, &peer, fport);
 }
 
 /* Explicit bind: a socket once bound so cannot be moved to another port. */
@@ -320,22 +323,22 @@ static int leave(struct attempt *a)
  * The kernel may have sent the socket to another destination than it was told. Then the claim moves
  * there, unless another socket has that tuple: it would go deaf. 0, or EADDRNOTAVAIL.
  */
-static int follow(struct attempt *a)
+static int follow(struct attempt *a, claim old)
 {
+	struct tuplebind_lane lane;
 	struct addr peer;
 	uint16_t fport;
 
-	if (sock_peer(a->fd, a->family, &peer, &fport) < 0 ||
-		(fport == a->fport && addr_same(&peer, &a->faddr)))
+	if (sock_peer(a->fd, a->family, &peer, &fport) < 0 || !attempt_note_peer(a, &peer, fport))
 		return 0;
-	attempt_note_redirected(a);
 	tuple_give_back(a);
 	a->claim = CLAIM_NONE;
-	a->faddr = peer;
-	a->fport = fport;
 	tuple_set_lane(a);
-	if (claim_take_port(&library.table, &a->lane, a->lport, flight_what(a->flight), &a->claim) ==
-		-EADDRNOTAVAIL)
+	/* It may be where it was. */
+	if (claim_lane(&library.table, old, &lane) && memcmp(&lane, &a->lane, sizeof lane) == 0)
+		a->claim = old;
+	else if (claim_take_port(&library.table, &a->lane, a->lport, flight_what(a->flight),
+			 &a->claim) == -EADDRNOTAVAIL)
 		return EADDRNOTAVAIL;
 	book_set_claim(a->record, a->claim);
 	return 0;
@@ -366,7 +369,7 @@ static int keep_port(struct attempt *a, claim old, bool *taken)
 	/* As at close(): the kernel lets go of the old tuple before the claim is given back. */
 	a->leaving = old != CLAIM_NONE ? flight_with(&library.table, token, old) : NULL;
 	int error = tuple_call_with_claim(a);
-	if (error == 0 && (error = follow(a)) != 0) {
+	if (error == 0 && (error = follow(a, old)) != 0) {
 		sock_disconnect(a->fd);
 		*taken = true;
 	}
@@ -375,6 +378,8 @@ static int keep_port(struct attempt *a, claim old, bool *taken)
 		if (a->claim != CLAIM_NONE)
 			tuple_give_back(a);
 		book_set_claim(a->record, old);
+	} else if (a->claim == old) {
+		/* So it keeps the claim. */
 	} else if (a->leaving != NULL) {
 		claim_give_back(&library.table, old);
 	} else if (old != CLAIM_NONE) {
@@ -400,6 +405,7 @@ int datagram_connect_again(struct attempt *a)
 		addr_is_any(&a->faddr) || sock_local(a->fd, &a->laddr, &a->lport) < 0 ||
 		a->lport == 0)
 		return leave(a);
+	attempt_foresee(a);
 	tuple_set_lane(a);
 	if (claim_lane(&library.table, old, &lane) && memcmp(&lane, &a->lane, sizeof lane) == 0)
 		return attempt_call(a);

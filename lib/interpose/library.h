@@ -39,7 +39,6 @@ struct library {
 	struct aside timewait_mixed;   /* lanes of which some can and some cannot */
 	struct aside timewait_met;     /* lanes in which late bind met one lately */
 	struct aside peer_asked;       /* destinations whose real one was asked for */
-	struct aside redirected;       /* destinations that were sent elsewhere */
 	struct aside source_varies;    /* destinations for which the kernel chose another source */
 	struct aside
 		even_allowed; /* destinations so full that even ports may be bound explicitly */

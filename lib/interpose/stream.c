@@ -22,7 +22,6 @@
 #define EVEN_SECONDS	 5 /* then it may be different again */
 #define MET_SECONDS	 1
 #define PEER_SECONDS	 1
-#define REDIRECTED_SECONDS 60
 #define VARIES_SECONDS	 60
 
 static void tell_ports_changed(const struct attempt *a)
@@ -45,14 +44,25 @@ static uint64_t hash_destination(const struct attempt *a)
 	return hash_words(&library.sources.key, words, 3);
 }
 
-bool attempt_is_redirected(const struct attempt *a)
+void attempt_foresee(struct attempt *a)
 {
-	return aside_has(&library.redirected, hash_destination(a));
+	a->redirected = source_peer(
+		&library.sources, &a->faddr, a->fport, &a->faddr, &a->fport, &a->several);
 }
 
-void attempt_note_redirected(const struct attempt *a)
+bool attempt_note_peer(struct attempt *a, const struct addr *peer, uint16_t fport)
 {
-	aside_put(&library.redirected, hash_destination(a), REDIRECTED_SECONDS);
+	struct addr asked;
+	uint16_t asked_port;
+
+	if (fport == a->fport && addr_same(peer, &a->faddr))
+		return false;
+	addr_from_sockaddr(a->to, a->length, &asked, &asked_port);
+	source_learn_peer(&library.sources, &asked, asked_port, peer, fport);
+	a->redirected = true;
+	a->faddr = *peer;
+	a->fport = fport;
+	return true;
 }
 
 bool attempt_source_varies(const struct attempt *a)
@@ -66,16 +76,11 @@ void attempt_note_source(const struct attempt *a, const struct addr *source)
 	source_learn(&library.sources, &a->faddr, source);
 }
 
-/*
- * The foreign end is asked for once a second for each destination; and each time where it has been
- * another one lately.
- */
-static bool is_peer_due(const struct attempt *a)
+bool attempt_is_peer_due(const struct attempt *a)
 {
-	uint64_t hash = hash_destination(a);
-
-	if (aside_has(&library.redirected, hash))
+	if (a->redirected)
 		return true;
+	uint64_t hash = hash_destination(a);
 	if (aside_has(&library.peer_asked, hash))
 		return false;
 	aside_put(&library.peer_asked, hash, PEER_SECONDS);
@@ -89,29 +94,23 @@ static bool is_peer_due(const struct attempt *a)
  */
 void stream_check(struct attempt *a)
 {
-	struct addr local, peer = a->faddr;
-	uint16_t port, peer_port = a->fport;
+	struct addr local, peer;
+	uint16_t port, fport;
 
 	if (sock_local(a->fd, &local, &port) < 0 || port == 0)
 		return;
-	if (is_peer_due(a) && sock_peer(a->fd, a->family, &peer, &peer_port) == 0 &&
-		(peer_port != a->fport || !addr_same(&peer, &a->faddr)))
-		attempt_note_redirected(a);
-	else
-		peer = a->faddr;
 	bool moved = !addr_equal(&local, &a->laddr);
 	bool changed = a->lport != 0 && port != a->lport;
+	bool elsewhere = attempt_is_peer_due(a) && sock_peer(a->fd, a->family, &peer, &fport) == 0 &&
+			 attempt_note_peer(a, &peer, fport);
+	if (a->claim != CLAIM_NONE && !moved && !changed && !elsewhere)
+		return;
 	if (moved && a->automatic && !a->address_given)
 		attempt_note_source(a, &local);
-	if (a->claim != CLAIM_NONE && !moved && !changed && peer_port == a->fport &&
-		addr_same(&peer, &a->faddr))
-		return;
 	if (a->claim != CLAIM_NONE)
 		tuple_give_back(a);
 	a->laddr = local;
 	a->lport = port;
-	a->faddr = peer;
-	a->fport = peer_port;
 	tuple_set_lane(a);
 	if (claim_adopt(&library.table, &a->lane, port, flight_what(a->flight), &a->claim) < 0)
 		a->claim = CLAIM_NONE;
@@ -180,7 +179,7 @@ static enum timewait probe(const struct attempt *a)
  */
 static enum tried reuse_timewait(struct attempt *a)
 {
-	bool mixed = aside_has(&library.timewait_mixed, a->lane_hash);
+	bool mixed = a->redirected || aside_has(&library.timewait_mixed, a->lane_hash);
 	bool refused = !mixed && aside_has(&library.timewait_refused, a->lane_hash);
 	bool allowed = !mixed && aside_has(&library.timewait_allowed, a->lane_hash);
 	enum timewait answer = refused ? TIMEWAIT_REFUSED : allowed ? TIMEWAIT_UNKNOWN : probe(a);
@@ -258,7 +257,8 @@ static enum tried late_refused(struct attempt *a, int state)
 {
 	bool even = even_allowed(a);
 
-	if ((a->lport % 2 != 0 || even) && !attempt_bind_forbidden()) {
+	/* What cannot be taken back is not for a tuple that is only guessed. */
+	if ((a->lport % 2 != 0 || even) && !a->several && !attempt_bind_forbidden()) {
 		if (state == DIAG_TIMEWAIT)
 			return unless_forbidden(reuse_timewait(a));
 		if (state == DIAG_ABSENT &&

@@ -4,6 +4,7 @@
 #include "interpose/attempt.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 
 /*
  * Reaping on the way of a connect(): this many claims are enough for now, it takes no longer than
@@ -347,6 +348,7 @@ int walk_leave_to_kernel(struct attempt *a, enum search how, enum tuplebind_coun
 	attempt_note_passed(a, why);
 	int error = search_addresses(a, how, &tried);
 	if (!tried) {
+		a->lport = 0;
 		if (walk_refuse_unusable(a, "no address of the pool can be bound") < 0)
 			return -1;
 		return attempt_call(a);
@@ -420,7 +422,11 @@ int walk_connect(struct attempt *a)
 {
 	bool seen = true;
 
-	if (attempt_is_redirected(a))
+	attempt_foresee(a);
+	/* An explicit bind cannot be taken back when the guess was wrong. */
+	if (a->protocol == IPPROTO_UDP && !plan_has_late(&library.plan))
+		datagram_foresee(a);
+	if (a->several && !plan_has_late(&library.plan))
 		return search_connect(a);
 	struct walked walked = walk_until_full(a);
 	if (is_full(&walked))
@@ -433,6 +439,6 @@ int walk_connect(struct attempt *a)
 		return table_is_full(a);
 	if (!is_full(&walked))
 		return walk_leave_to_kernel(a, SEARCH_FREELY, TUPLEBIND_PASSED_HELPLESS);
-	return seen && !attempt_source_varies(a) && !attempt_is_redirected(a) ? no_tuple_left(a)
-									       : search_connect(a);
+	return seen && !a->redirected && !attempt_source_varies(a) ? no_tuple_left(a)
+								   : search_connect(a);
 }

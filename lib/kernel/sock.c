@@ -67,6 +67,18 @@ int sock_peer(int fd, int family, struct addr *a, uint16_t *port)
 	return addr_from_sockaddr((struct sockaddr *)&storage, length, a, port) ? 0 : -EAFNOSUPPORT;
 }
 
+int sock_ask_peer(int family, const struct sockaddr *to, socklen_t length, struct addr *a, uint16_t *port)
+{
+	int fd = (int)syscall(SYS_socket, family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	int error = syscall(SYS_connect, fd, to, length) < 0 ? -errno
+							      : sock_peer(fd, family, a, port);
+	syscall(SYS_close, fd);
+	return error;
+}
+
 int sock_local(int fd, struct addr *a, uint16_t *port)
 {
 	struct sockaddr_storage storage;

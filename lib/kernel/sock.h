@@ -49,6 +49,12 @@ int sock_local(int fd, struct addr *a, uint16_t *port);
  */
 int sock_peer(int fd, int family, struct addr *a, uint16_t *port);
 
+/*
+ * Where a UDP socket of @family that connects to @to would be connected to. Asks by one, from which nothing
+ * is sent. 0 or -errno. Four system calls.
+ */
+int sock_ask_peer(int family, const struct sockaddr *to, socklen_t length, struct addr *a, uint16_t *port);
+
 /* True when SO_MARK is set, so that routing may differ from other sockets'. */
 bool sock_is_marked(int fd);
 

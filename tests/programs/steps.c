@@ -156,6 +156,7 @@ static int do_option(char **words)
 		int level, option, value;
 	} known[] = {
 		{"reuseaddr", SOL_SOCKET, SO_REUSEADDR, 1},
+		{"reuseport", SOL_SOCKET, SO_REUSEPORT, 1},
 		{"no-port", IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1},
 		{"user-timeout", IPPROTO_TCP, TCP_USER_TIMEOUT, 100},
 		{"v6only", IPPROTO_IPV6, IPV6_V6ONLY, 1},

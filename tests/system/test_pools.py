@@ -229,11 +229,12 @@ def test_prefix_whose_route_is_missing(hosts, prefix, to):
     assert len(set(opener.open(20))) == 1
     option = "-6 " if ":" in prefix else ""
     lines = opener.told("warn")
-    assert len(lines) == 1 and f"ip {option}route add local {prefix} dev lo" in lines[0], lines
+    assert len(lines) == 2 and f"ip {option}route add local {prefix} dev lo" in lines[0], lines
+    assert "event=unusable" in lines[1] and 'then="the kernel chooses"' in lines[1], lines
     client.must("ip", *option.split(), "route", "add", "local", prefix, "dev", "lo")
     network = ipaddress.ip_network(prefix)
     harness.eventually(lambda: ipaddress.ip_address(opener.open()[0]) in network)
-    assert len(opener.told("")) == 2 and opener.told("event=back", f"pool={prefix}"), opener.told("")
+    assert len(opener.told("")) == 3 and opener.told("event=back", f"pool={prefix}"), opener.told("")
 
 
 def test_others_carry_on_beside_a_prefix_whose_route_is_missing(hosts):
@@ -303,8 +304,9 @@ def test_many_addresses_none_of_which_is_this_host_s(hosts):
     client, _ = hosts
     opener = Opener(client, addrs="10.99.0.1-10.99.255.254")
     assert set(opener.open(20)) == {"10.7.0.1"}
-    [line] = opener.told("")
+    line, unusable = opener.told("")
     assert "event=set-aside" in line and "pool=10.99.0.1- " in line and "fix=" not in line, line
+    assert "event=unusable" in unusable, unusable
 
 
 # Addresses that disappear, or do not reach the destination
