@@ -181,13 +181,18 @@ void source_learn_peer(struct source_memory *m, const struct addr *faddr, uint16
 	atomic_store_explicit(&m->peers_until, copy.expiry, memory_order_relaxed);
 }
 
+bool source_knows_peers(const struct source_memory *m)
+{
+	return aside_now() < atomic_load_explicit(&m->peers_until, memory_order_relaxed);
+}
+
 bool source_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
 	struct addr *peer, uint16_t *port, bool *several)
 {
 	struct route_copy copy;
 
 	/* On most hosts none ever is. */
-	if (aside_now() >= atomic_load_explicit(&m->peers_until, memory_order_relaxed))
+	if (!source_knows_peers(m))
 		return false;
 	struct addr asked = with_port(faddr, fport);
 	struct source_route *r = &m->peers[hash_addr(m, &asked) % SOURCE_PEERS];

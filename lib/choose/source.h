@@ -84,12 +84,13 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr);
 void source_learn(struct source_memory *m, const struct addr *faddr, const struct addr *laddr);
 
 /*
- * Tells that connect() to @faddr and @fport came to @peer and @port instead; and whether that was so in
- * the last minute (false: nothing was told of it), *several: to other peers as well. The pointers may be
+ * Tells that connect() to @faddr and @fport came to @peer and @port instead; whether that was so of any
+ * destination in the last minute; and of this one (false: it was not, or is forgotten), *several: to other peers as well. The pointers may be
  * the same. O(1).
  */
 void source_learn_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
 	const struct addr *peer, uint16_t port);
+bool source_knows_peers(const struct source_memory *m);
 bool source_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
 	struct addr *peer, uint16_t *port, bool *several);
 

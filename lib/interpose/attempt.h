@@ -110,7 +110,7 @@ void attempt_foresee(struct attempt *a);
 
 /*
  * Whether it is time to ask where a call came to, or will: once a second for each destination, and each
- * time where that has been elsewhere lately.
+ * time while some destination was sent elsewhere lately.
  */
 bool attempt_is_peer_due(const struct attempt *a);
 

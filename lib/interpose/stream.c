@@ -78,7 +78,7 @@ void attempt_note_source(const struct attempt *a, const struct addr *source)
 
 bool attempt_is_peer_due(const struct attempt *a)
 {
-	if (a->redirected)
+	if (source_knows_peers(&library.sources))
 		return true;
 	uint64_t hash = hash_destination(a);
 	if (aside_has(&library.peer_asked, hash))
