@@ -103,7 +103,7 @@ static void look_at_kernels_way(struct look *l)
 
 	sysctl_ports(&range, &offered);
 	e->kernel_ports = portset_count(&offered);
-	e->kernel_error = route_source(&faddr, &e->kernel_source);
+	e->kernel_error = route_source(&faddr, e->protocol, e->fport, &e->kernel_source);
 	if (e->protocol == IPPROTO_UDP)
 		e->kernel_used = count_common(&l->udp, &offered);
 	else if (e->kernel_error == 0)
@@ -293,7 +293,7 @@ static int walk(struct look *l, const struct config *c)
 
 	/* As the next program that starts will. */
 	source_start(&memory, atomic_load_explicit(&l->table.header->turns, memory_order_relaxed));
-	source_walk_start(&walk, &memory, l->rule, l->plan.balance, &e->faddr, e->fport);
+	source_walk_start(&walk, &memory, l->rule, l->plan.balance, &e->faddr, e->protocol, e->fport);
 	e->pool_count = walk.count;
 	e->automatic = walk.automatic;
 	while ((e->told < EXPLAINED_MAX || (e->chosen == NULL && !t.stopped)) &&

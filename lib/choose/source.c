@@ -69,16 +69,23 @@ struct route_copy {
 	uint64_t sequence;
 	struct addr faddr, laddr;
 	uint64_t expiry;
+	uint64_t service; /* of the foreign end: service_of() */
 };
+
+/* Protocol and foreign port in one word. */
+static uint64_t service_of(uint8_t protocol, uint16_t fport)
+{
+	return (uint64_t)protocol << 16 | fport;
+}
 
 /* False: nothing remembered, or somebody is writing. */
 static inline bool route_read(struct source_route *r, struct route_copy *copy)
 {
-	uint64_t words[6] = {0};
+	uint64_t words[7] = {0};
 
 	copy->sequence = atomic_load_explicit(&r->sequence, memory_order_acquire);
-#pragma GCC unroll 6
-	for (int i = 0; i < 6; i++)
+#pragma GCC unroll 7
+	for (int i = 0; i < 7; i++)
 		words[i] = atomic_load_explicit(&r->words[i], memory_order_relaxed);
 	atomic_thread_fence(memory_order_acquire);
 	memcpy(copy->faddr.bytes, words, 16);
@@ -86,6 +93,7 @@ static inline bool route_read(struct source_route *r, struct route_copy *copy)
 	copy->faddr.scope = (uint32_t)words[4];
 	copy->laddr.scope = (uint32_t)(words[4] >> 32);
 	copy->expiry = words[5];
+	copy->service = words[6];
 	return copy->sequence != 0 && copy->sequence % 2 == 0 &&
 	       atomic_load_explicit(&r->sequence, memory_order_relaxed) == copy->sequence;
 }
@@ -93,7 +101,7 @@ static inline bool route_read(struct source_route *r, struct route_copy *copy)
 /* Writes unless somebody else has since @sequence was read: then theirs is as new. */
 static void route_write(struct source_route *r, uint64_t sequence, const struct route_copy *copy)
 {
-	uint64_t words[6];
+	uint64_t words[7];
 
 	if (sequence % 2 != 0 || !atomic_compare_exchange_strong_explicit(&r->sequence, &sequence,
 					 sequence + 1, memory_order_acquire, memory_order_relaxed))
@@ -103,28 +111,33 @@ static void route_write(struct source_route *r, uint64_t sequence, const struct 
 	memcpy(words + 2, copy->laddr.bytes, 16);
 	words[4] = copy->faddr.scope | (uint64_t)copy->laddr.scope << 32;
 	words[5] = copy->expiry;
-	for (int i = 0; i < 6; i++)
+	words[6] = copy->service;
+	for (int i = 0; i < 7; i++)
 		atomic_store_explicit(&r->words[i], words[i], memory_order_relaxed);
 	atomic_store_explicit(&r->sequence, sequence + 2, memory_order_release);
 }
 
-static struct source_route *route_of(struct source_memory *m, const struct addr *faddr)
+static struct source_route *route_of(
+	struct source_memory *m, const struct addr *faddr, uint64_t service)
 {
-	return &m->routes[hash_addr(m, faddr) % SOURCE_ROUTES];
+	return &m->routes[(hash_addr(m, faddr) ^ hash_mix(service)) % SOURCE_ROUTES];
 }
 
-static bool automatic_source(struct source_memory *m, const struct addr *faddr, struct addr *laddr)
+static bool automatic_source(struct source_memory *m, const struct addr *faddr, uint8_t protocol,
+	uint16_t fport, struct addr *laddr)
 {
-	struct source_route *r = route_of(m, faddr);
+	uint64_t service = service_of(protocol, fport);
+	struct source_route *r = route_of(m, faddr, service);
 	struct route_copy copy;
 	uint64_t now = aside_now();
-	bool known = route_read(r, &copy) && addr_equal(&copy.faddr, faddr);
+	bool known = route_read(r, &copy) && addr_equal(&copy.faddr, faddr) &&
+		     copy.service == service;
 
 	if (known && now < copy.expiry) {
 		*laddr = copy.laddr;
 		return true;
 	}
-	int error = route_source(faddr, laddr);
+	int error = route_source(faddr, protocol, fport, laddr);
 	if (error < 0) {
 		/* No descriptor left to ask with: what was right a while ago is the best guess. */
 		if (known && copy.expiry != 0 && (error == -EMFILE || error == -ENFILE)) {
@@ -134,19 +147,23 @@ static bool automatic_source(struct source_memory *m, const struct addr *faddr, 
 		return false;
 	}
 	copy.faddr = *faddr;
+	copy.service = service;
 	copy.laddr = *laddr;
 	copy.expiry = now + ROUTE_SECONDS;
 	route_write(r, copy.sequence, &copy);
 	return true;
 }
 
-void source_learn(struct source_memory *m, const struct addr *faddr, const struct addr *laddr)
+void source_learn(struct source_memory *m, const struct addr *faddr, uint8_t protocol,
+	uint16_t fport, const struct addr *laddr)
 {
-	struct source_route *r = route_of(m, faddr);
+	uint64_t service = service_of(protocol, fport);
+	struct source_route *r = route_of(m, faddr, service);
 	struct route_copy copy;
 
 	route_read(r, &copy);
 	copy.faddr = *faddr;
+	copy.service = service;
 	copy.laddr = *laddr;
 	copy.expiry = aside_now() + ROUTE_SECONDS;
 	route_write(r, copy.sequence, &copy);
@@ -325,13 +342,15 @@ static uint64_t begin(struct source_walk *w, uint16_t fport)
 }
 
 void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
-	enum balance balance, const struct addr *faddr, uint16_t fport)
+	enum balance balance, const struct addr *faddr, uint8_t protocol, uint16_t fport)
 {
 	/* Field by field: the place is set with the first step. */
 	w->memory = m;
 	w->pool = &r->pool;
 	w->balance = balance;
 	w->faddr = *faddr;
+	w->protocol = protocol;
+	w->fport = fport;
 	w->count = r->pool.part_count == 0 ? 0 : pool_count(&r->pool, faddr);
 	w->next = 0;
 	w->left = 1;
@@ -391,7 +410,7 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr)
 	while (w->left > 0) {
 		if (w->automatic) {
 			w->left--;
-			return automatic_source(m, &w->faddr, laddr);
+			return automatic_source(m, &w->faddr, w->protocol, w->fport, laddr);
 		}
 		if (!pool_at(w->pool, &w->faddr, w->next, &w->place)) {
 			step(w);
@@ -495,7 +514,7 @@ void source_walk_failed(struct source_walk *w)
 		return;
 	}
 	/* The remembered route is wrong: ask again next time. */
-	struct source_route *r = route_of(m, &w->faddr);
+	struct source_route *r = route_of(m, &w->faddr, service_of(w->protocol, w->fport));
 	struct route_copy copy;
 
 	if (route_read(r, &copy)) {

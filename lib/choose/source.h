@@ -29,8 +29,7 @@
  */
 struct source_route {
 	_Atomic uint64_t sequence;
-	_Atomic uint64_t words[6]; /* faddr, laddr, both scopes, expiry */
-	uint64_t unused;
+	_Atomic uint64_t words[7]; /* faddr, laddr, both scopes, expiry, protocol and port */
 };
 
 /* One per process. */
@@ -57,6 +56,8 @@ struct source_walk {
 	const struct pool *pool;
 	enum balance balance;
 	struct addr faddr;
+	uint8_t protocol;
+	uint16_t fport;
 	uint64_t count, next, left;
 	unsigned passed;	 /* parts that were passed over as a whole */
 	struct pool_place place; /* of the last step */
@@ -65,11 +66,11 @@ struct source_walk {
 };
 
 /*
- * Begins a walk to @faddr and @fport. O(parts of the pool), with balance hash O(addresses) up to
+ * Begins a walk for a connection of @protocol to @faddr and @fport. O(parts of the pool), with balance hash O(addresses) up to
  * 1,024 of them; no system call, but once a second for each interface of the pool.
  */
 void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
-	enum balance balance, const struct addr *faddr, uint16_t fport);
+	enum balance balance, const struct addr *faddr, uint8_t protocol, uint16_t fport);
 
 /*
  * The next address to try. Returns false when there is none left. Costs a system call
@@ -81,7 +82,8 @@ bool source_walk_next(struct source_walk *w, struct addr *laddr);
  * Tells that the kernel has chosen @laddr for a socket to @faddr, where another address was foreseen:
  * it knows more of the socket than can be asked about. Foreseen for a second.
  */
-void source_learn(struct source_memory *m, const struct addr *faddr, const struct addr *laddr);
+void source_learn(struct source_memory *m, const struct addr *faddr, uint8_t protocol,
+	uint16_t fport, const struct addr *laddr);
 
 /*
  * Tells that connect() to @faddr and @fport came to @peer and @port instead; whether that was so of any

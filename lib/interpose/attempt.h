@@ -133,6 +133,13 @@ bool attempt_bind_forbidden(void);
  */
 bool attempt_destination_served(struct attempt *a, enum tuplebind_counter *why);
 
+/*
+ * Whether the address is left to the kernel's connect(), which then chooses as routing and the socket's own
+ * options say: which one that is only the socket itself can tell. (With explicit bind and TCP it knows the
+ * port by then, which it does not otherwise: rules by the local port count.)
+ */
+bool tuple_leaves_address(const struct attempt *a);
+
 /* Sets the lane of @a from its addresses and port. */
 void tuple_set_lane(struct attempt *a);
 

@@ -257,7 +257,8 @@ static int bind_port(struct attempt *a, bool *shared)
 	keep_alone(a);
 	int error = tuple_bind_port(a, a->lport);
 	*shared = error == -EADDRINUSE;
-	if (!*shared || a->address_lost || datagram_taken(a))
+	/* Were it another tuple than the one asked about, there would be no way back. */
+	if (!*shared || a->address_lost || attempt_source_varies(a) || a->several || datagram_taken(a))
 		return error;
 	share(a);
 	return tuple_bind_port(a, a->lport);

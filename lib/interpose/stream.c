@@ -73,7 +73,7 @@ bool attempt_source_varies(const struct attempt *a)
 void attempt_note_source(const struct attempt *a, const struct addr *source)
 {
 	aside_put(&library.source_varies, hash_destination(a), VARIES_SECONDS);
-	source_learn(&library.sources, &a->faddr, source);
+	source_learn(&library.sources, &a->faddr, a->protocol, a->fport, source);
 }
 
 bool attempt_is_peer_due(const struct attempt *a)
@@ -157,7 +157,7 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 
 static enum timewait ask(const struct attempt *a)
 {
-	return timewait_probe(&a->lane, a->lport, a->automatic && !a->address_given);
+	return timewait_probe(&a->lane, a->lport, tuple_leaves_address(a));
 }
 
 /* Finds out, and notes it for the lane. */

@@ -208,11 +208,7 @@ enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way
 	return tuple_done(a, error, way);
 }
 
-/*
- * Whether the address is left to the kernel's connect(), which then chooses the one that routing and
- * the socket's own options say: which one that is only the socket itself can tell.
- */
-static bool kernel_chooses_address(const struct attempt *a)
+bool tuple_leaves_address(const struct attempt *a)
 {
 	return a->automatic && !a->address_given;
 }
@@ -222,7 +218,7 @@ static int bind_to(struct attempt *a, uint16_t port)
 {
 	bool on = book_has_flag(a->record, RECORD_FREEBIND);
 
-	if (kernel_chooses_address(a))
+	if (tuple_leaves_address(a))
 		return sock_bind_any(a->fd, a->family, port);
 	/* The program's own choice stays. */
 	if (a->freebind && !on && !sock_binds_freely(a->fd)) {
@@ -240,7 +236,7 @@ static int bind_to(struct attempt *a, uint16_t port)
 
 int tuple_bind_address(struct attempt *a)
 {
-	if (kernel_chooses_address(a))
+	if (tuple_leaves_address(a))
 		return tuple_clear_address(a->record, a->fd);
 	/*
 	 * To an IPv6 address bind() makes the socket one for IPv6 only, which the program has not asked
@@ -375,7 +371,7 @@ enum tried tuple_bind_failed(struct attempt *a, int error)
 
 int tuple_prepare_late(struct attempt *a, uint16_t first, uint16_t last)
 {
-	bool leave_address = kernel_chooses_address(a);
+	bool leave_address = tuple_leaves_address(a);
 	int error = 0;
 
 	book_set_flag(a->record, RECORD_TOUCHED);
@@ -495,7 +491,7 @@ int tuple_connect_bound(struct attempt *a)
 	if (addr_is_any(&a->laddr)) {
 		a->automatic = true;
 		source_walk_start(&walk, &library.sources, a->rule, library.plan.balance, &a->faddr,
-			a->fport);
+			a->protocol, a->fport);
 		if (!source_walk_next(&walk, &a->laddr))
 			return attempt_call(a);
 	}

@@ -57,7 +57,8 @@ static void start_walk(const struct attempt *a, struct source_walk *walk)
 	walk->automatic = true; /* nothing of a pool, if the program has bound an address */
 	if (!a->address_given)
 		source_walk_start(
-			walk, &library.sources, a->rule, library.plan.balance, &a->faddr, a->fport);
+			walk, &library.sources, a->rule, library.plan.balance, &a->faddr, a->protocol,
+			a->fport);
 }
 
 /* Addresses from which the destination could not be reached, of one walk. */

@@ -56,15 +56,25 @@ static const struct rtattr *own_address(const struct nlmsghdr *head)
 	return found;
 }
 
+/*
+ * Not yet checked for uniqueness, or found to be somebody else's; or past its preferred lifetime, which
+ * the kernel gives to new connections only where there is no other.
+ */
+static bool is_unfit(const struct ifaddrmsg *m)
+{
+	bool tentative = m->ifa_flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) &&
+			 !(m->ifa_flags & IFA_F_OPTIMISTIC);
+
+	return tentative || m->ifa_flags & IFA_F_DEPRECATED;
+}
+
 static void take_address(struct listing *l, const struct nlmsghdr *head)
 {
 	const struct ifaddrmsg *m = NLMSG_DATA(head);
 	const struct rtattr *attribute;
 
 	if (!netlink_holds(head, sizeof *m) || m->ifa_index != l->device ||
-		(m->ifa_family != AF_INET && m->ifa_family != AF_INET6) ||
-		(m->ifa_flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) &&
-			!(m->ifa_flags & IFA_F_OPTIMISTIC)))
+		(m->ifa_family != AF_INET && m->ifa_family != AF_INET6) || is_unfit(m))
 		return;
 	size_t length = m->ifa_family == AF_INET ? 4 : 16;
 	struct addr a =

@@ -13,7 +13,7 @@
 struct request {
 	struct nlmsghdr head;
 	struct rtmsg body;
-	char attributes[2 * RTA_SPACE(16)];
+	char attributes[2 * RTA_SPACE(16) + 2 * RTA_SPACE(2)];
 };
 
 static void put_attribute(struct request *r, uint16_t type, const struct addr *a)
@@ -24,6 +24,16 @@ static void put_attribute(struct request *r, uint16_t type, const struct addr *a
 	attribute->rta_type = type;
 	attribute->rta_len = (uint16_t)RTA_LENGTH(length);
 	memcpy(RTA_DATA(attribute), a->bytes + sizeof a->bytes - length, length);
+	r->head.nlmsg_len += (uint32_t)RTA_SPACE(length);
+}
+
+static void put_number(struct request *r, uint16_t type, const void *value, size_t length)
+{
+	struct rtattr *attribute = (struct rtattr *)((char *)r + r->head.nlmsg_len);
+
+	attribute->rta_type = type;
+	attribute->rta_len = (uint16_t)RTA_LENGTH(length);
+	memcpy(RTA_DATA(attribute), value, length);
 	r->head.nlmsg_len += (uint32_t)RTA_SPACE(length);
 }
 
@@ -67,14 +77,34 @@ static int read_reply(const struct nlmsghdr *head, unsigned got, int family, str
 	return 0;
 }
 
-/*
- * Asks by rtnetlink(7), which needs no port, for the route to @faddr, from @from unless NULL.
- * -EAFNOSUPPORT and its like where that is forbidden. *laddr becomes the source address, unless
- * NULL.
- */
-static int ask_netlink(
-	const struct addr *faddr, const struct addr *from, unsigned flags, struct answer *answer)
+/* What a route is asked for with. */
+struct question {
+	const struct addr *faddr, *from; /* from: NULL: any */
+	uint8_t protocol;		 /* 0: of whatever protocol, and port */
+	uint16_t fport;
+	unsigned flags;
+};
+
+/* Rules may go by protocol and port; kernels before 4.17 have no such rules, and pass over these. */
+static void put_rest(struct request *r, const struct question *q)
 {
+	uint16_t port = htons(q->fport);
+
+	if (q->from != NULL)
+		put_attribute(r, RTA_SRC, q->from);
+	if (q->protocol == 0)
+		return;
+	put_number(r, RTA_IP_PROTO, &q->protocol, sizeof q->protocol);
+	put_number(r, RTA_DPORT, &port, sizeof port);
+}
+
+/*
+ * Asks by rtnetlink(7), which needs no port. -EAFNOSUPPORT and its like where that is forbidden.
+ */
+static int ask_netlink(const struct question *q, struct answer *answer)
+{
+	const struct addr *faddr = q->faddr;
+
 	int family = addr_is_v4(faddr) ? AF_INET : AF_INET6;
 	uint8_t bits = family == AF_INET ? 32 : 128;
 	struct request request = {
@@ -83,8 +113,8 @@ static int ask_netlink(
 			.nlmsg_flags = NLM_F_REQUEST},
 		.body = {.rtm_family = (uint8_t)family,
 			.rtm_dst_len = bits,
-			.rtm_src_len = from != NULL ? bits : 0,
-			.rtm_flags = flags},
+			.rtm_src_len = q->from != NULL ? bits : 0,
+			.rtm_flags = q->flags},
 	};
 	union {
 		struct nlmsghdr head;
@@ -95,8 +125,7 @@ static int ask_netlink(
 	if (fd < 0)
 		return -errno;
 	put_attribute(&request, RTA_DST, faddr);
-	if (from != NULL)
-		put_attribute(&request, RTA_SRC, from);
+	put_rest(&request, q);
 	long got = syscall(SYS_sendto, fd, &request, request.head.nlmsg_len, 0, NULL, 0);
 	/* The kernel answers within sendto(). */
 	if (got >= 0)
@@ -107,11 +136,11 @@ static int ask_netlink(
 }
 
 /* Asks by connecting a UDP socket there (nothing is sent), for which a port must be free. */
-static int ask_socket(const struct addr *faddr, int family, struct addr *laddr)
+static int ask_socket(const struct addr *faddr, uint16_t fport, int family, struct addr *laddr)
 {
 	struct sockaddr_storage storage;
-	/* Any port but 0 will do: no packet leaves a socket that is only connected. */
-	socklen_t length = addr_to_sockaddr(faddr, 9, family, &storage);
+	/* No packet leaves a socket that is only connected. */
+	socklen_t length = addr_to_sockaddr(faddr, fport, family, &storage);
 	uint16_t port;
 	int error;
 
@@ -142,7 +171,7 @@ static bool is_no_answer(int error)
 	}
 }
 
-int route_source(const struct addr *faddr, struct addr *laddr)
+int route_source(const struct addr *faddr, uint8_t protocol, uint16_t fport, struct addr *laddr)
 {
 	struct answer answer = {.bits = 0};
 	int error = -EAFNOSUPPORT;
@@ -150,9 +179,11 @@ int route_source(const struct addr *faddr, struct addr *laddr)
 	/* A link-local destination is on the link of its scope, which only a socket tells shortly.
 	 */
 	if (faddr->scope == 0)
-		error = ask_netlink(faddr, NULL, 0, &answer);
+		error = ask_netlink(
+			&(struct question){.faddr = faddr, .protocol = protocol, .fport = fport},
+			&answer);
 	if (is_no_answer(error))
-		return ask_socket(faddr, addr_is_v4(faddr) ? AF_INET : AF_INET6, laddr);
+		return ask_socket(faddr, fport, addr_is_v4(faddr) ? AF_INET : AF_INET6, laddr);
 	if (error == 0)
 		*laddr = answer.source;
 	return error == 0 && addr_is_any(laddr) ? -ENETUNREACH : error;
@@ -161,7 +192,8 @@ int route_source(const struct addr *faddr, struct addr *laddr)
 int route_check(const struct addr *laddr, const struct addr *faddr)
 {
 	struct answer unused;
-	int error = faddr->scope == 0 ? ask_netlink(faddr, laddr, 0, &unused) : 0;
+	const struct question q = {.faddr = faddr, .from = laddr};
+	int error = faddr->scope == 0 ? ask_netlink(&q, &unused) : 0;
 
 	switch (error) {
 	case -ENETUNREACH:
@@ -180,7 +212,8 @@ bool route_is_local(const struct addr *a, unsigned *bits)
 
 	/* The route itself, whose prefix may be longer or shorter, not the one to this address
 	 * alone. */
-	if (ask_netlink(a, NULL, RTM_F_FIB_MATCH, &answer) < 0 || answer.type != RTN_LOCAL)
+	if (ask_netlink(&(struct question){.faddr = a, .flags = RTM_F_FIB_MATCH}, &answer) < 0 ||
+		answer.type != RTN_LOCAL)
 		return false;
 	*bits = answer.bits;
 	return true;

@@ -139,7 +139,7 @@ static void ask_route(struct answer *to, unsigned how)
 	else
 		faddr.bytes[0] = 0x20;
 	if (how & 2) {
-		to->result = route_source(&faddr, &to->addr);
+		to->result = route_source(&faddr, IPPROTO_TCP, 80, &to->addr);
 		fuzz_check(to->result != 0 || !addr_is_any(&to->addr));
 	} else if (how & 4) {
 		to->result = route_check(&faddr, &faddr);

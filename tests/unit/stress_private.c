@@ -108,7 +108,7 @@ static void *use_routes(void *argument)
 		/* As many destinations as there are places: they push each other out. */
 		to.bytes[14] = (uint8_t)(fixture_random(&random) % 8);
 		to.bytes[15] = (uint8_t)(fixture_random(&random) | 1);
-		source_walk_start(&w, memory, &automatic, BALANCE_ROTATE, &to, 80);
+		source_walk_start(&w, memory, &automatic, BALANCE_ROTATE, &to, IPPROTO_TCP, 80);
 		if (!source_walk_next(&w, &from))
 			continue; /* no descriptor left to ask with */
 		expect(addr_is_v4(&from) && from.bytes[12] == 127 && from.scope == 0,

@@ -230,7 +230,7 @@ Test(route, to_loopback)
 	struct addr to, from;
 
 	addr_parse("127.0.0.1", &to);
-	cr_assert_eq(route_source(&to, &from), 0);
+	cr_assert_eq(route_source(&to, IPPROTO_TCP, 80, &from), 0);
 	cr_expect(addr_equal(&to, &from));
 }
 
@@ -241,10 +241,10 @@ Test(route, leaves_no_descriptor)
 
 	close(before);
 	addr_parse("127.0.0.1", &to);
-	route_source(&to, &from);
+	route_source(&to, IPPROTO_TCP, 80, &from);
 	addr_parse("fe80::1", &to);
 	to.scope = 0x7fffffff;
-	cr_expect_lt(route_source(&to, &from), 0, "there is no such interface");
+	cr_expect_lt(route_source(&to, IPPROTO_TCP, 80, &from), 0, "there is no such interface");
 	after = dup(STDERR_FILENO);
 	cr_expect_eq(after, before);
 }
@@ -254,10 +254,10 @@ Test(route, needs_no_port)
 	struct addr to, from;
 
 	addr_parse("::1", &to);
-	if (route_source(&to, &from) == 0)
+	if (route_source(&to, IPPROTO_TCP, 80, &from) == 0)
 		cr_expect(addr_equal(&to, &from));
 	addr_parse("127.9.9.9", &to);
-	cr_assert_eq(route_source(&to, &from), 0);
+	cr_assert_eq(route_source(&to, IPPROTO_TCP, 80, &from), 0);
 	cr_expect_eq(addr_reach(&from), ADDR_LOOPBACK);
 	cr_expect(addr_is_v4(&from));
 }

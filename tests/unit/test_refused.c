@@ -227,7 +227,7 @@ static bool routes_are_found_by_socket(void)
 	unsigned bits = 77;
 
 	addr_parse("127.0.0.1", &to);
-	return route_source(&to, &from) == 0 && addr_equal(&from, &to) &&
+	return route_source(&to, IPPROTO_TCP, 80, &from) == 0 && addr_equal(&from, &to) &&
 	       route_check(&to, &to) == 0 && !route_is_local(&to, &bits) && bits == 77;
 }
 
@@ -236,7 +236,7 @@ static bool routes_are_not_found(void)
 	struct addr to, from;
 
 	addr_parse("127.0.0.1", &to);
-	return route_source(&to, &from) == -EMFILE;
+	return route_source(&to, IPPROTO_TCP, 80, &from) == -EMFILE;
 }
 
 static bool routes_are_found(void)
@@ -245,7 +245,7 @@ static bool routes_are_found(void)
 	unsigned bits = 0;
 
 	addr_parse("127.0.0.1", &to);
-	return route_source(&to, &from) == 0 && addr_equal(&from, &to) &&
+	return route_source(&to, IPPROTO_TCP, 80, &from) == 0 && addr_equal(&from, &to) &&
 	       route_check(&to, &to) == 0 && route_is_local(&to, &bits) && bits >= 8;
 }
 
@@ -276,7 +276,7 @@ static bool source_is(const char *to, const char *from)
 	struct source_walk w;
 
 	addr_parse(to, &faddr);
-	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &faddr, 80);
+	source_walk_start(&w, memory, &rule, BALANCE_ROTATE, &faddr, IPPROTO_TCP, 80);
 	if (from == NULL)
 		return !source_walk_next(&w, &laddr);
 	addr_parse(from, &expected);

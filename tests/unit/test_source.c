@@ -43,7 +43,7 @@ static const char *walk(enum balance balance)
 	size_t length = 0;
 
 	all[0] = '\0';
-	source_walk_start(&w, memory, &rule, balance, &to, 80);
+	source_walk_start(&w, memory, &rule, balance, &to, IPPROTO_TCP, 80);
 	while (source_walk_next(&w, &a) && length < sizeof all - 8)
 		length += (size_t)sprintf(all + length, "%u ", a.bytes[15]);
 	return all;
@@ -55,7 +55,7 @@ static unsigned first(enum balance balance)
 	struct source_walk w;
 	struct addr a = {.scope = 0};
 
-	source_walk_start(&w, memory, &rule, balance, &to, 80);
+	source_walk_start(&w, memory, &rule, balance, &to, IPPROTO_TCP, 80);
 	cr_assert(source_walk_next(&w, &a));
 	return a.bytes[15];
 }
@@ -66,7 +66,7 @@ static void set_aside(const char *text)
 	struct addr a, step;
 
 	addr_parse(text, &a);
-	source_walk_start(&w, memory, &rule, BALANCE_PACK, &to, 80);
+	source_walk_start(&w, memory, &rule, BALANCE_PACK, &to, IPPROTO_TCP, 80);
 	while (source_walk_next(&w, &step))
 		if (addr_equal(&step, &a))
 			source_walk_failed(&w);
@@ -276,7 +276,7 @@ Test(source, a_pool_too_large_to_walk_through_ends)
 	unsigned steps = 0;
 
 	use_pool("10.0.0.0/8");
-	source_walk_start(&w, memory, &rule, BALANCE_RANDOM, &to, 80);
+	source_walk_start(&w, memory, &rule, BALANCE_RANDOM, &to, IPPROTO_TCP, 80);
 	while (source_walk_next(&w, &a))
 		steps++;
 	cr_expect_gt(steps, 1000);
@@ -298,7 +298,7 @@ static struct addr first_step(struct source_walk *w)
 {
 	struct addr a = {.scope = 0};
 
-	source_walk_start(w, memory, &rule, BALANCE_ROTATE, &to, 80);
+	source_walk_start(w, memory, &rule, BALANCE_ROTATE, &to, IPPROTO_TCP, 80);
 	cr_assert(source_walk_next(w, &a));
 	return a;
 }
