@@ -1,13 +1,18 @@
 #include "interpose/library.h"
 
 #include "base/event.h"
+#include "kernel/diag.h"
 #include "kernel/memory.h"
+#include "kernel/sock.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -88,6 +93,47 @@ static int prepare(const struct config *c, struct fault *f)
 	return 0;
 }
 
+/* Whether the kernel offers late bind. Three system calls. */
+static bool has_late_bind(void)
+{
+	int fd = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool has = fd < 0 || sock_narrow_ports(fd, 0, 0) != -ENOPROTOOPT;
+
+	if (fd >= 0)
+		syscall(SYS_close, fd);
+	return has;
+}
+
+/*
+ * Whether claims without a holder can be found. With late bind and TCP the kernel's own search makes up
+ * for it, where they fill all ports. 0, or -errno with the fault told for TUPLEBIND_STRICT.
+ */
+static int check_diag(const struct config *c, struct fault *f)
+{
+	bool udp = c->protocols & PROTOCOL_UDP;
+	int error = diag_answers(udp ? IPPROTO_UDP : IPPROTO_TCP);
+	struct event e;
+
+	/* No word of the system: there is no descriptor or memory left now. */
+	if (error == 0 || error == -EMFILE || error == -ENFILE || error == -ENOMEM)
+		return 0;
+	bool needed = udp || c->backend == BACKEND_EXPLICIT || !has_late_bind();
+	if (c->strict && needed)
+		return fault_set(f,
+			"sock_diag cannot be asked for %s sockets: %s; without it claims of killed "
+			"programs are never given back: modprobe %s_diag, or allow AF_NETLINK",
+			udp ? "UDP" : "TCP", strerror(-error), udp ? "udp" : "tcp");
+	if (event_begin(&e, LOG_WARN, "no-sock-diag")) {
+		event_error(&e, -error);
+		event_text(&e, "reason", "the kernel cannot be asked which sockets there are");
+		event_text(&e, "then",
+			udp ? "UDP is left to the kernel" : "it searches where all ports look taken");
+		event_text(&e, "fix", "modprobe tcp_diag udp_diag, or allow AF_NETLINK");
+		event_end(&e);
+	}
+	return 0;
+}
+
 static void tell_attached(void)
 {
 	struct event e;
@@ -124,6 +170,8 @@ __attribute__((constructor)) static void start(void)
 			strerror(-log_error));
 	if (error == 0)
 		error = prepare(&config, &fault);
+	if (error == 0)
+		error = check_diag(&config, &fault);
 	if (error < 0) {
 		/* The settings are understood, and the table cannot be had. */
 		bool refuse = library.plan.when_unusable == UNUSABLE_FAIL;

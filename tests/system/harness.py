@@ -30,6 +30,7 @@ COMMAND = BUILD / "tools" / "tuplebind"
 PYTHON = sys.executable
 SANITIZER = sanitizer.runtime(LIBRARY)  # what has to be preloaded with a build for one
 OTHER_USER = 12345
+DEPARTURES = BUILD / "tests" / "programs" / "departures.so"  # put behind the library; None: this test has no use for it
 LIMIT = int(os.environ.get("TUPLEBIND_TEST_LIMIT", "30"))  # seconds for anything that should take much less
 
 # Who starts the tests in the background may have these ignored, and programs would inherit that.
@@ -162,6 +163,9 @@ class Host:
 
     def __init__(self, ports=(40000, 40999)):
         self.programs = []
+        self.departures = tempfile.NamedTemporaryFile(prefix="tuplebind-departures-")
+        os.chmod(self.departures.name, 0o666)
+        self.departures_expected = False
         self.anchor = Program(["setpriv", "--pdeathsig", "KILL", *self.anchor_words()],
                               clean_environment())
         assert self.anchor.line() == "ready", self.anchor.errors()
@@ -208,12 +212,20 @@ class Host:
         variable is set last on the way, or it would be for the helpers as well.
         """
         line = ["setpriv", "--pdeathsig", "KILL", *self.enter_words()]
+        behind = [str(DEPARTURES)] if DEPARTURES and not SANITIZER else []
+        items = [*([SANITIZER] if SANITIZER else []), *([] if preload == "run" else [str(preload)]), *behind]
         if preload == "run":
-            line += [*(["env", f"LD_PRELOAD={SANITIZER}"] if SANITIZER else []), str(COMMAND), "run", "--"]
+            line += [*(["env", f"LD_PRELOAD={':'.join(items)}"] if items else []), str(COMMAND), "run", "--"]
         elif preload is not None:
-            line += ["env", f"LD_PRELOAD={SANITIZER}:{preload}" if SANITIZER else f"LD_PRELOAD={preload}"]
+            line += ["env", f"LD_PRELOAD={':'.join(items)}"]
+        seen = {"DEPARTURES_FILE": self.departures.name} if preload is not None and behind else {}
         return line + [str(word) for word in argv], \
-            clean_environment() | variables(settings) | (environment or {})
+            clean_environment() | variables(settings) | seen | (environment or {})
+
+    def strayed(self):
+        """Connections that left from another address than the program or the settings chose."""
+        self.departures.seek(0)
+        return self.departures.read().decode().splitlines()
 
     def run(self, *argv, preload=None, environment=None, limit=LIMIT, stdin="", cwd=None, **settings):
         """Runs a program to its end."""
@@ -342,6 +354,9 @@ class Host:
             time.sleep(0.01)
         self.remove_tables()
         self.anchor.close()
+        strayed = self.strayed()
+        self.departures.close()
+        assert self.departures_expected or strayed == [], strayed[:5]
 
 
 def join(one, other, one_addresses, other_addresses, other_device="wire"):
