@@ -107,6 +107,7 @@ warm = socket.create_connection(("127.0.0.1", 8001))
 def test_bound_behind_our_back(host, do, port, backend):
     """bind() by a system call that no preload sees: the program's port stays, and nothing is claimed."""
     host.sink("127.0.0.1 8001")
+    host.departures_expected = True
     script = RAW + f"""
 s = socket.socket()
 {do}
