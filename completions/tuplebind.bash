@@ -14,6 +14,7 @@ _tuplebind_value() {
   --protocol) values='tcp udp' list= ;;
   --balance) values='rotate random hash pack' list= ;;
   --full) values='fail kernel' list= ;;
+  --unusable) values='kernel fail' list= ;;
   --backend) values='auto late explicit' list= ;;
   --table) values=private list= ;;
   --log) values='off error warn info debug' list= ;;
@@ -50,7 +51,7 @@ _tuplebind() {
   fi
   local with_program=
   [[ ${words[1]} != @(run|doctor) ]] || with_program=1
-  valued=' -c --config --addrs --ports --protocols --balance --rules --skip --full --backend --table --table-size --log --log-file '
+  valued=' -c --config --addrs --ports --protocols --balance --rules --skip --full --unusable --backend --table --table-size --log --log-file '
   options="$valued --disable --strict"
   case ${words[1]} in
   run)

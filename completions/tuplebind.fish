@@ -1,7 +1,7 @@
 # Completion of tuplebind(1) for fish.
 
 set -g __tuplebind_valued -c --config --addrs --ports --protocols --balance --rules --skip --full \
-    --backend --table --table-size --log --log-file --lease --lease-ttl --lease-wait --lease-ca
+    --unusable --backend --table --table-size --log --log-file --lease --lease-ttl --lease-wait --lease-ca
 
 # __tuplebind_at SUBCOMMAND... : true if one of these is typed already, and no program behind it.
 function __tuplebind_at
@@ -57,6 +57,7 @@ __tuplebind_option -l balance -xa 'rotate random hash pack' -d 'How connections 
 __tuplebind_option -l rules -x -d 'Addresses and ports for some destinations'
 __tuplebind_option -l skip -x -d 'Destinations left to the kernel'
 __tuplebind_option -l full -xa 'fail kernel' -d 'When no tuple is left'
+__tuplebind_option -l unusable -xa 'kernel fail' -d 'When no address of the pool can be used'
 __tuplebind_option -l backend -xa 'auto late explicit' -d 'How a socket is given its port'
 __tuplebind_option -l table -xa private -d 'Name of the table'
 __tuplebind_option -l table-size -x -d 'Size of the table'

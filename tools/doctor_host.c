@@ -46,10 +46,11 @@ void doctor_kernel(struct doctor *d)
 	int error = diag_answers(IPPROTO_TCP);
 	doctor_tell(d, error == 0 ? LEVEL_OK : LEVEL_MEND, "sock_diag",
 		error == 0 ? "there" : strerror(-error),
-		error == 0 ? NULL
-			   : "without it claims of killed programs cannot be given back: where they "
-			     "fill all ports the kernel searches, as slowly as for any program; and "
-			     "tuples in TIME_WAIT cannot be told from those in use",
+		error == 0
+			? NULL
+			: "without it claims of killed programs cannot be given back: where they "
+			  "fill all ports the kernel searches, as slowly as for any program; and "
+			  "tuples in TIME_WAIT cannot be told from those in use",
 		error == 0 ? NULL : "modprobe tcp_diag; in a sandbox allow AF_NETLINK");
 	if (!(d->plan.protocols & PROTOCOL_UDP))
 		return;

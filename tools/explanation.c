@@ -293,7 +293,8 @@ static int walk(struct look *l, const struct config *c)
 
 	/* As the next program that starts will. */
 	source_start(&memory, atomic_load_explicit(&l->table.header->turns, memory_order_relaxed));
-	source_walk_start(&walk, &memory, l->rule, l->plan.balance, &e->faddr, e->protocol, e->fport);
+	source_walk_start(
+		&walk, &memory, l->rule, l->plan.balance, &e->faddr, e->protocol, e->fport);
 	e->pool_count = walk.count;
 	e->automatic = walk.automatic;
 	while ((e->told < EXPLAINED_MAX || (e->chosen == NULL && !t.stopped)) &&

@@ -60,6 +60,7 @@ struct settings {
 	"  --rules RULES     DEST=ADDRS[@PORTS] or DEST=skip, separated by ;\n"                    \
 	"  --skip LIST       destinations left to the kernel: 10.1.0.0/16, [::1]:80, ...\n"        \
 	"  --full WHAT       when no tuple is left: fail or kernel\n"                              \
+	"  --unusable WHAT   when no address of the pool can be used: kernel or fail\n"            \
 	"  --backend WHICH   auto, late, explicit\n"                                               \
 	"  --table NAME      the table's name, or private\n"                                       \
 	"  --table-size SIZE 8M\n"                                                                 \

@@ -8,7 +8,8 @@
 #include <string.h>
 
 const char *const config_names[] = {"ADDRS", "PORTS", "PROTOCOLS", "BALANCE", "RULES", "SKIP",
-	"FULL", "UNUSABLE", "BACKEND", "TABLE", "TABLE_SIZE", "LOG", "LOG_FILE", "DISABLE", "STRICT", NULL};
+	"FULL", "UNUSABLE", "BACKEND", "TABLE", "TABLE_SIZE", "LOG", "LOG_FILE", "DISABLE",
+	"STRICT", NULL};
 
 /* Reads one variable's value into its place; the fault is told without the variable's name. */
 typedef int reader(struct config *c, const char *value, struct fault *f);
@@ -168,8 +169,8 @@ static int read_strict(struct config *c, const char *value, struct fault *f)
 
 /* In the order of config_names. */
 static reader *const readers[] = {read_addrs, read_ports, read_protocols, read_balance, read_rules,
-	read_skip, read_full, read_unusable, read_backend, read_table, read_table_size, read_log, read_log_file,
-	read_disable, read_strict};
+	read_skip, read_full, read_unusable, read_backend, read_table, read_table_size, read_log,
+	read_log_file, read_disable, read_strict};
 
 static_assert(sizeof readers / sizeof *readers + 1 == sizeof config_names / sizeof *config_names,
 	"each variable has its reader");

@@ -48,7 +48,8 @@ uint64_t pool_count(const struct pool *p, const struct addr *faddr);
 /* The same without the look. */
 bool pool_serves(const struct pool *p, const struct addr *faddr);
 
-/* Whether @laddr is one of the addresses that go with @faddr. O(parts), and of interfaces O(addresses). */
+/* Whether @laddr is one of the addresses that go with @faddr. O(parts), and of interfaces
+ * O(addresses). */
 bool pool_has(const struct pool *p, const struct addr *faddr, const struct addr *laddr);
 
 /* One address of a pool, and where it stands. */

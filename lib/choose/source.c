@@ -130,8 +130,8 @@ static bool automatic_source(struct source_memory *m, const struct addr *faddr, 
 	struct source_route *r = route_of(m, faddr, service);
 	struct route_copy copy;
 	uint64_t now = aside_now();
-	bool known = route_read(r, &copy) && addr_equal(&copy.faddr, faddr) &&
-		     copy.service == service;
+	bool known =
+		route_read(r, &copy) && addr_equal(&copy.faddr, faddr) && copy.service == service;
 
 	if (known && now < copy.expiry) {
 		*laddr = copy.laddr;

@@ -40,7 +40,7 @@ struct source_memory {
 	_Atomic uint64_t turns[SOURCE_TURNS]; /* of a destination: upper half of its hash, turn */
 	struct source_route routes[SOURCE_ROUTES];
 	struct source_route peers[SOURCE_PEERS]; /* scopes: ports */
-	_Atomic uint64_t peers_until; /* the second in which the last one is forgotten */
+	_Atomic uint64_t peers_until;		 /* the second in which the last one is forgotten */
 	struct outages outages; /* of addresses, of pairs with a destination, of large parts */
 };
 
@@ -66,8 +66,9 @@ struct source_walk {
 };
 
 /*
- * Begins a walk for a connection of @protocol to @faddr and @fport. O(parts of the pool), with balance hash O(addresses) up to
- * 1,024 of them; no system call, but once a second for each interface of the pool.
+ * Begins a walk for a connection of @protocol to @faddr and @fport. O(parts of the pool), with
+ * balance hash O(addresses) up to 1,024 of them; no system call, but once a second for each
+ * interface of the pool.
  */
 void source_walk_start(struct source_walk *w, struct source_memory *m, const struct rule *r,
 	enum balance balance, const struct addr *faddr, uint8_t protocol, uint16_t fport);
@@ -79,16 +80,16 @@ void source_walk_start(struct source_walk *w, struct source_memory *m, const str
 bool source_walk_next(struct source_walk *w, struct addr *laddr);
 
 /*
- * Tells that the kernel has chosen @laddr for a socket to @faddr, where another address was foreseen:
- * it knows more of the socket than can be asked about. Foreseen for a second.
+ * Tells that the kernel has chosen @laddr for a socket to @faddr, where another address was
+ * foreseen: it knows more of the socket than can be asked about. Foreseen for a second.
  */
 void source_learn(struct source_memory *m, const struct addr *faddr, uint8_t protocol,
 	uint16_t fport, const struct addr *laddr);
 
 /*
- * Tells that connect() to @faddr and @fport came to @peer and @port instead; whether that was so of any
- * destination in the last minute; and of this one (false: it was not, or is forgotten), *several: to other peers as well. The pointers may be
- * the same. O(1).
+ * Tells that connect() to @faddr and @fport came to @peer and @port instead; whether that was so of
+ * any destination in the last minute; and of this one (false: it was not, or is forgotten),
+ * *several: to other peers as well. The pointers may be the same. O(1).
  */
 void source_learn_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
 	const struct addr *peer, uint16_t port);

@@ -5,9 +5,9 @@
  * the addresses, tuple.c gives the socket one tuple (stream.c for TCP, datagram.c for UDP) and
  * makes the program's call. search.c has the kernel look for a port where the table cannot know.
  *
- * A connection leaves from the address that the program bound; else from one of the pool that serves the
- * destination. It leaves from one that the kernel chooses only where there is neither, or where no
- * address of the pool can be used and TUPLEBIND_UNUSABLE=kernel; then the log says so.
+ * A connection leaves from the address that the program bound; else from one of the pool that
+ * serves the destination. It leaves from one that the kernel chooses only where there is neither,
+ * or where no address of the pool can be used and TUPLEBIND_UNUSABLE=kernel; then the log says so.
  */
 #pragma once
 
@@ -30,8 +30,8 @@ struct attempt {
 	socklen_t length;
 	struct send *send; /* NULL: connect() */
 	enum sock_kind kind;
-	int family;	  /* of the socket */
-	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	int family;	   /* of the socket */
+	uint8_t protocol;  /* IPPROTO_TCP, IPPROTO_UDP */
 	struct addr faddr; /* of the tuple, as far as it is known; the call has @to */
 	uint16_t fport;
 	bool redirected; /* they are not those of @to: it was sent there lately */
@@ -101,16 +101,16 @@ bool attempt_kept(const struct attempt *a, int error);
 
 /*
  * What the kernel makes of a destination need not be what connect() is given: programs of control
- * groups (cgroup/connect4, connect6) send a service's address to one of its backends. So what a call
- * came to is looked at, and foreseen for the next one.
+ * groups (cgroup/connect4, connect6) send a service's address to one of its backends. So what a
+ * call came to is looked at, and foreseen for the next one.
  *
  * attempt_foresee() sets the foreign end to where the destination was sent lately.
  */
 void attempt_foresee(struct attempt *a);
 
 /*
- * Whether it is time to ask where a call came to, or will: once a second for each destination, and each
- * time while some destination was sent elsewhere lately.
+ * Whether it is time to ask where a call came to, or will: once a second for each destination, and
+ * each time while some destination was sent elsewhere lately.
  */
 bool attempt_is_peer_due(const struct attempt *a);
 
@@ -134,9 +134,9 @@ bool attempt_bind_forbidden(void);
 bool attempt_destination_served(struct attempt *a, enum tuplebind_counter *why);
 
 /*
- * Whether the address is left to the kernel's connect(), which then chooses as routing and the socket's own
- * options say: which one that is only the socket itself can tell. (With explicit bind and TCP it knows the
- * port by then, which it does not otherwise: rules by the local port count.)
+ * Whether the address is left to the kernel's connect(), which then chooses as routing and the
+ * socket's own options say: which one that is only the socket itself can tell. (With explicit bind
+ * and TCP it knows the port by then, which it does not otherwise: rules by the local port count.)
  */
 bool tuple_leaves_address(const struct attempt *a);
 
@@ -163,8 +163,8 @@ void tuple_lost(struct record *r, int fd, const struct tuplebind_flight *flight)
 void tuple_restore(struct record *r, int fd);
 
 /*
- * Takes away an address of a pool that we have bound to the socket, or that the kernel has chosen since
- * (sock_bind()). 0 or -errno.
+ * Takes away an address of a pool that we have bound to the socket, or that the kernel has chosen
+ * since (sock_bind()). 0 or -errno.
  */
 int tuple_clear_address(struct record *r, int fd);
 
@@ -180,20 +180,22 @@ void tuple_take_off(struct attempt *a);
 int tuple_call_with_claim(struct attempt *a);
 
 /*
- * Options of late bind once per socket, the address once per address, the ports @first to @last each
- * time. 0 or -errno: an option or the address was refused.
+ * Options of late bind once per socket, the address once per address, the ports @first to @last
+ * each time. 0 or -errno: an option or the address was refused.
  */
 int tuple_prepare_late(struct attempt *a, uint16_t first, uint16_t last);
 
 /* What to do after that has failed with @error; gives the claim back. */
 enum tried tuple_prepare_failed(struct attempt *a, int error);
 
-/* bind() to the address of @a, or to the one that the kernel will choose, without a port. 0 or -errno. */
+/* bind() to the address of @a, or to the one that the kernel will choose, without a port. 0 or
+ * -errno. */
 int tuple_bind_address(struct attempt *a);
 
 /*
- * bind() to the address of @a, or to the one that the kernel will choose, and @port. 0 or -errno. After
- * a failure the socket has the address again that the program bound, or a->address_lost is set.
+ * bind() to the address of @a, or to the one that the kernel will choose, and @port. 0 or -errno.
+ * After a failure the socket has the address again that the program bound, or a->address_lost is
+ * set.
  */
 int tuple_bind_port(struct attempt *a, uint16_t port);
 
@@ -216,8 +218,8 @@ enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way);
 enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way);
 
 /*
- * After a call that succeeded or goes on: moves the claim to the tuple that the socket really has, if it
- * is another one. One system call, two when the foreign end is asked for.
+ * After a call that succeeded or goes on: moves the claim to the tuple that the socket really has,
+ * if it is another one. One system call, two when the foreign end is asked for.
  */
 void stream_check(struct attempt *a);
 
@@ -262,14 +264,14 @@ int search_address(struct attempt *a, enum search how);
 int walk_connect(struct attempt *a);
 
 /*
- * The address that the program bound could not be kept: better no connection than from another one. -1
- * and EADDRNOTAVAIL.
+ * The address that the program bound could not be kept: better no connection than from another one.
+ * -1 and EADDRNOTAVAIL.
  */
 int walk_refuse_lost(const struct attempt *a);
 
 /*
- * What chose the address cannot be used, and @reason says why: tells the log. 0: TUPLEBIND_UNUSABLE has
- * the kernel choose. -1 and errno: the program is refused.
+ * What chose the address cannot be used, and @reason says why: tells the log. 0: TUPLEBIND_UNUSABLE
+ * has the kernel choose. -1 and errno: the program is refused.
  */
 int walk_refuse_unusable(struct attempt *a, const char *reason);
 

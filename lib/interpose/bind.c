@@ -52,8 +52,8 @@ static int bind_name(int fd, const struct sockaddr_storage *name, socklen_t leng
  * Has the kernel look for a port in some windows of its range, and then in all of it, which takes
  * milliseconds when many ports are in use. 0 or -errno.
  */
-static int bind_in_range(
-	int fd, const struct portorder *order, const struct sockaddr_storage *name, socklen_t length)
+static int bind_in_range(int fd, const struct portorder *order, const struct sockaddr_storage *name,
+	socklen_t length)
 {
 	int error = -EADDRINUSE;
 
@@ -97,8 +97,8 @@ static int bind_in_stage(int fd, const struct portorder *order, enum stage stage
 }
 
 /*
- * Where the settings name ports or a part of them, no other host may have those, and the kernel's search
- * knows nothing of it. 0 or -errno.
+ * Where the settings name ports or a part of them, no other host may have those, and the kernel's
+ * search knows nothing of it. 0 or -errno.
  */
 static int bind_in_ports(
 	int fd, const struct plan_ports *ports, struct sockaddr_storage *name, socklen_t length)
@@ -114,8 +114,9 @@ static int bind_in_ports(
 }
 
 /*
- * Chooses the port that the kernel would have chosen at once: one that no other socket has. 0, or -errno:
- * there is none, and the socket has its address again (a bind() that fails clears it: sock_bind()).
+ * Chooses the port that the kernel would have chosen at once: one that no other socket has. 0, or
+ * -errno: there is none, and the socket has its address again (a bind() that fails clears it:
+ * sock_bind()).
  */
 static int make_up_for(int fd, struct record *r)
 {

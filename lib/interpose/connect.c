@@ -90,20 +90,22 @@ enum has {
 };
 
 /*
- * Fills in what the program has chosen. A port that a socket of ours has lost is told by getsockname()
- * still; any other one is the program's.
+ * Fills in what the program has chosen. A port that a socket of ours has lost is told by
+ * getsockname() still; any other one is the program's.
  */
 static enum has look(struct attempt *a)
 {
 	const struct record *r = a->record;
 	/* Its address is ours, unless we know that it is not. */
-	bool ours = r != NULL && (book_has_flag(r, RECORD_TOUCHED) || book_has_flag(r, RECORD_BOUND));
+	bool ours =
+		r != NULL && (book_has_flag(r, RECORD_TOUCHED) || book_has_flag(r, RECORD_BOUND));
 	bool given = r != NULL && book_has_flag(r, RECORD_ADDRESS);
 	uint16_t port;
 
 	if (sock_local(a->fd, &a->laddr, &port) < 0)
 		return HAS_PORT;
-	if (port != 0 && (r == NULL || port != atomic_load_explicit(&r->stale_port, memory_order_relaxed)))
+	if (port != 0 &&
+		(r == NULL || port != atomic_load_explicit(&r->stale_port, memory_order_relaxed)))
 		return HAS_PORT;
 	a->address_given = ours || port != 0 ? given : !addr_is_any(&a->laddr);
 	if (given && addr_is_any(&a->laddr))
@@ -117,8 +119,8 @@ static enum has look(struct attempt *a)
 }
 
 /*
- * Whether routing may treat the socket unlike others: then nobody but the kernel can tell which address
- * it is to have, or what may be on the tuple.
+ * Whether routing may treat the socket unlike others: then nobody but the kernel can tell which
+ * address it is to have, or what may be on the tuple.
  */
 static bool is_special(struct attempt *a)
 {
@@ -161,8 +163,8 @@ int attempt_pass(struct attempt *a, enum tuplebind_counter why)
 }
 
 /*
- * The kernel's search, from an address that the program or the pool has chosen. The ANY address is this
- * host, and becomes the socket's own address if that has one.
+ * The kernel's search, from an address that the program or the pool has chosen. The ANY address is
+ * this host, and becomes the socket's own address if that has one.
  */
 static int leave_port_to_kernel(struct attempt *a, enum tuplebind_counter why)
 {
@@ -171,17 +173,18 @@ static int leave_port_to_kernel(struct attempt *a, enum tuplebind_counter why)
 }
 
 /*
- * A socket that keeps the port of an explicit bind keeps the address, too: it may be none of those that
- * this destination is to be reached from.
+ * A socket that keeps the port of an explicit bind keeps the address, too: it may be none of those
+ * that this destination is to be reached from.
  */
 static int connect_bound(struct attempt *a)
 {
 	bool pool = pool_serves(&a->rule->pool, &a->faddr);
 	bool any = addr_is_any(&a->laddr);
-	bool right = a->address_given ||
-		     (pool ? pool_has(&a->rule->pool, &a->faddr, &a->laddr) : any);
+	bool right =
+		a->address_given || (pool ? pool_has(&a->rule->pool, &a->faddr, &a->laddr) : any);
 
-	if (!right && walk_refuse_unusable(a, "the socket keeps the address of an earlier connect()") < 0)
+	if (!right &&
+		walk_refuse_unusable(a, "the socket keeps the address of an earlier connect()") < 0)
 		return -1;
 	return tuple_connect_bound(a);
 }

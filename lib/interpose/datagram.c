@@ -4,26 +4,27 @@
  * The kernel does not keep UDP tuples unique: two sockets that share a port can have one, and the
  * older one goes deaf. So a port is taken in one of two ways:
  *
- * - alone: with SO_REUSEADDR and SO_REUSEPORT off the kernel gives the port only when no other socket of
- *   this host's address has it, whatever its destination. Nothing needs to be looked at.
+ * - alone: with SO_REUSEADDR and SO_REUSEPORT off the kernel gives the port only when no other
+ * socket of this host's address has it, whatever its destination. Nothing needs to be looked at.
  * - shared: it has holders, others of ours with other destinations as a rule. Then the kernel is
  *   asked by sock_diag, before, who would receive a datagram of this tuple (nobody may), and after,
  *   whether it is this socket.
  *
- * Once connected, SO_REUSEPORT is on, so that others can share the port: the kernel lets sockets of the
- * same user only (udp_lib_lport_inuse() of net/ipv4/udp.c). SO_REUSEADDR would let anybody join, and take
- * the datagrams. Sockets that share a port so form a group, of 32,768 at most, among which the kernel
- * spreads datagrams; it passes over those that are connected to somebody else. A port that a socket
- * without a foreign address has, a server's perhaps with a group of its own, is never shared.
+ * Once connected, SO_REUSEPORT is on, so that others can share the port: the kernel lets sockets of
+ * the same user only (udp_lib_lport_inuse() of net/ipv4/udp.c). SO_REUSEADDR would let anybody
+ * join, and take the datagrams. Sockets that share a port so form a group, of 32,768 at most, among
+ * which the kernel spreads datagrams; it passes over those that are connected to somebody else. A
+ * port that a socket without a foreign address has, a server's perhaps with a group of its own, is
+ * never shared.
  *
- * With late bind the kernel takes the port and connects in one call, and whatever arrived in between is
- * thrown away before the program can read it: nobody has been told of this tuple yet, so it was meant
- * for another one. A connected socket comes before one that is not (compute_score() of net/ipv4/udp.c),
- * so that no datagram of an existing flow can get here meanwhile.
+ * With late bind the kernel takes the port and connects in one call, and whatever arrived in
+ * between is thrown away before the program can read it: nobody has been told of this tuple yet, so
+ * it was meant for another one. A connected socket comes before one that is not (compute_score() of
+ * net/ipv4/udp.c), so that no datagram of an existing flow can get here meanwhile.
  *
- * Without a pool the kernel chooses the address, within the call; and its destination may be another one
- * than the call was given. So both ends are looked at afterwards. A shared port is no good then: who has
- * the tuple that it came to, nobody has asked.
+ * Without a pool the kernel chooses the address, within the call; and its destination may be
+ * another one than the call was given. So both ends are looked at afterwards. A shared port is no
+ * good then: who has the tuple that it came to, nobody has asked.
  */
 #include "interpose/attempt.h"
 
@@ -140,15 +141,16 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 
 /* What has become of the tuple that was claimed. */
 enum settled {
-	SETTLED,	    /* the socket has it, or has another one alone, to which the claim has moved */
-	SETTLED_OTHER_PORT, /* the port was outside ip_local_port_range, and the kernel took another */
+	SETTLED, /* the socket has it, or has another one alone, to which the claim has moved */
+	SETTLED_OTHER_PORT, /* the port was outside ip_local_port_range, and the kernel took another
+			     */
 	SETTLED_UNASKED,    /* it shares a port for a tuple that nobody has asked about */
 };
 
 /*
- * Looks at both ends of a socket that has just been connected. Who took its port alone has every tuple
- * of it alone, so the claim moves to the one that it is; if that is claimed already, then by a process
- * that has it no more.
+ * Looks at both ends of a socket that has just been connected. Who took its port alone has every
+ * tuple of it alone, so the claim moves to the one that it is; if that is claimed already, then by
+ * a process that has it no more.
  */
 static enum settled settle(struct attempt *a)
 {
@@ -210,11 +212,33 @@ static bool seems_free(const struct attempt *a)
 	       !table_has_port(library.table.header->udp_strangers, a->lport);
 }
 
+#define STRANGER_SLICES 64
+
+/*
+ * The noted ports are forgotten, a slice of them each second, so that those whose strangers have
+ * gone are taken alone again within a minute or so. (Every process does it, in the same second the
+ * same ones; to be told of a stranger once more costs a millisecond.)
+ */
+static void forget_strangers(void)
+{
+	static _Atomic uint64_t done;
+	uint64_t now = aside_now();
+	const unsigned words = 1024 / STRANGER_SLICES;
+
+	if (atomic_exchange_explicit(&done, now, memory_order_relaxed) == now)
+		return;
+	for (unsigned w = 0; w < words; w++)
+		atomic_store_explicit(
+			&library.table.header->udp_strangers[now % STRANGER_SLICES * words + w], 0,
+			memory_order_relaxed);
+}
+
 /* Takes the port alone, unless it is known to have holders, or shares it. As call_shared(). */
 static int call_late(struct attempt *a)
 {
 	int error = EAGAIN;
 
+	forget_strangers();
 	if (seems_free(a)) {
 		keep_alone(a);
 		error = tuple_call_with_claim(a);
@@ -258,7 +282,8 @@ static int bind_port(struct attempt *a, bool *shared)
 	int error = tuple_bind_port(a, a->lport);
 	*shared = error == -EADDRINUSE;
 	/* Were it another tuple than the one asked about, there would be no way back. */
-	if (!*shared || a->address_lost || attempt_source_varies(a) || a->several || datagram_taken(a))
+	if (!*shared || a->address_lost || attempt_source_varies(a) || a->several ||
+		datagram_taken(a))
 		return error;
 	share(a);
 	return tuple_bind_port(a, a->lport);
@@ -269,7 +294,8 @@ void datagram_foresee(struct attempt *a)
 	struct addr peer;
 	uint16_t fport;
 
-	if (attempt_is_peer_due(a) && sock_ask_peer(a->family, a->to, a->length, &peer, &fport) == 0)
+	if (attempt_is_peer_due(a) &&
+		sock_ask_peer(a->family, a->to, a->length, &peer, &fport) == 0)
 		attempt_note_peer(a, &peer, fport);
 }
 

@@ -31,7 +31,8 @@ bool library_table_sound(void)
 		if (event_begin(&e, LOG_WARN, "table-unusable")) {
 			event_text(&e, "reason", "some process has written over it");
 			event_text(&e, "file", library.table_path);
-			event_text(&e, "then", refuse ? "connects are refused" : "the kernel chooses");
+			event_text(
+				&e, "then", refuse ? "connects are refused" : "the kernel chooses");
 			event_text(&e, "fix", "remove the file and start the programs anew");
 			event_end(&e);
 		}
@@ -105,8 +106,9 @@ static bool has_late_bind(void)
 }
 
 /*
- * Whether claims without a holder can be found. With late bind and TCP the kernel's own search makes up
- * for it, where they fill all ports. 0, or -errno with the fault told for TUPLEBIND_STRICT.
+ * Whether claims without a holder can be found. With late bind and TCP the kernel's own search
+ * makes up for it, where they fill all ports. 0, or -errno with the fault told for
+ * TUPLEBIND_STRICT.
  */
 static int check_diag(const struct config *c, struct fault *f)
 {
@@ -127,7 +129,8 @@ static int check_diag(const struct config *c, struct fault *f)
 		event_error(&e, -error);
 		event_text(&e, "reason", "the kernel cannot be asked which sockets there are");
 		event_text(&e, "then",
-			udp ? "UDP is left to the kernel" : "it searches where all ports look taken");
+			udp ? "UDP is left to the kernel"
+			    : "it searches where all ports look taken");
 		event_text(&e, "fix", "modprobe tcp_diag udp_diag, or allow AF_NETLINK");
 		event_end(&e);
 	}

@@ -1,15 +1,15 @@
 /*
  * Having the kernel look for a port, from an address that was chosen.
  *
- * For what the table cannot know: claims that fill a lane and cannot be looked into, a destination that
- * the kernel sends elsewhere, no room in the table. The kernel looks within a window
- * (IP_LOCAL_PORT_RANGE) as within its whole range: for some 70 ns a port even when none is free. So the
- * rule's ports are offered to it in their contiguous runs, and a small part of a long run first, which
- * is enough as long as one port in a hundred is free. Where the kernel has no such option, it looks
- * within its own range, if that is what the rule says.
+ * For what the table cannot know: claims that fill a lane and cannot be looked into, a destination
+ * that the kernel sends elsewhere, no room in the table. The kernel looks within a window
+ * (IP_LOCAL_PORT_RANGE) as within its whole range: for some 70 ns a port even when none is free. So
+ * the rule's ports are offered to it in their contiguous runs, and a small part of a long run
+ * first, which is enough as long as one port in a hundred is free. Where the kernel has no such
+ * option, it looks within its own range, if that is what the rule says.
  *
- * What it gives is the kernel's word: for TCP the claim of the tuple becomes the socket's, whoever has
- * made it. A UDP socket takes the port for itself alone.
+ * What it gives is the kernel's word: for TCP the claim of the tuple becomes the socket's, whoever
+ * has made it. A UDP socket takes the port for itself alone.
  */
 #include "interpose/attempt.h"
 
@@ -72,7 +72,8 @@ static int call_in_run(struct attempt *a, const struct run *run)
 
 	if (run->last - run->first > 4 * WINDOW) {
 		random_bytes(&random, sizeof random);
-		unsigned first = run->first + (unsigned)(random % (run->last - run->first - WINDOW));
+		unsigned first =
+			run->first + (unsigned)(random % (run->last - run->first - WINDOW));
 		int error = call_within(a, first, first + WINDOW - 1);
 
 		if (!found_nothing(error))
@@ -101,7 +102,8 @@ static int call_in_ports(struct attempt *a)
 	struct run run;
 
 	if (!plan_has_late(&library.plan))
-		return ports->wanted.automatic && ports->wanted.parts == 1 ? call_anywhere(a) : error;
+		return ports->wanted.automatic && ports->wanted.parts == 1 ? call_anywhere(a)
+									   : error;
 	while (found_nothing(error) && next_run(&ports->order, &from, &run))
 		error = call_in_run(a, &run);
 	return error;
@@ -139,10 +141,10 @@ static int search_ports(struct attempt *a)
 static int search_freely(struct attempt *a)
 {
 	if (!a->address_given) {
-		int error = sock_bind_takes_no_port(a->fd, true);
-
-		if (error == 0 || error == -ENOPROTOOPT)
-			error = tuple_bind_address(a);
+		/* Where that is refused bind() takes a port as well: one that no other socket has.
+		 */
+		sock_bind_takes_no_port(a->fd, true);
+		int error = tuple_bind_address(a);
 		if (a->protocol == IPPROTO_UDP)
 			sock_bind_takes_no_port(a->fd, book_has_flag(a->record, RECORD_NO_PORT));
 		if (error < 0)

@@ -4,9 +4,9 @@
  * Late bind where the kernel lets us: connect() takes the port, and it goes on sharing it with
  * other destinations' sockets. Explicit bind for what that refuses and can be had all the same:
  * tuples in TIME_WAIT, ports under explicit binds of ours. A socket that was bound explicitly keeps
- * its port, so it is found out first whether the tuple can be had (kernel/timewait.h). That sock_diag
- * knows nobody on it is no ground: the tuple's source and destination are what the kernel makes of
- * them in connect().
+ * its port, so it is found out first whether the tuple can be had (kernel/timewait.h). That
+ * sock_diag knows nobody on it is no ground: the tuple's source and destination are what the kernel
+ * makes of them in connect().
  */
 #include "interpose/attempt.h"
 
@@ -89,8 +89,8 @@ bool attempt_is_peer_due(const struct attempt *a)
 
 /*
  * The kernel ignores a port outside ip_local_port_range and takes another one; where it chooses the
- * address, that may be another one than routing said a second ago, or would say of another port; and
- * the destination may be another one than connect() was given. It is the authority.
+ * address, that may be another one than routing said a second ago, or would say of another port;
+ * and the destination may be another one than connect() was given. It is the authority.
  */
 void stream_check(struct attempt *a)
 {
@@ -101,7 +101,8 @@ void stream_check(struct attempt *a)
 		return;
 	bool moved = !addr_equal(&local, &a->laddr);
 	bool changed = a->lport != 0 && port != a->lport;
-	bool elsewhere = attempt_is_peer_due(a) && sock_peer(a->fd, a->family, &peer, &fport) == 0 &&
+	bool elsewhere = attempt_is_peer_due(a) &&
+			 sock_peer(a->fd, a->family, &peer, &fport) == 0 &&
 			 attempt_note_peer(a, &peer, fport);
 	if (a->claim != CLAIM_NONE && !moved && !changed && !elsewhere)
 		return;
@@ -197,8 +198,8 @@ static enum tried reuse_timewait(struct attempt *a)
 }
 
 /*
- * A tuple that no socket seems to have. @needed: there is no other way than explicit bind, so where it
- * cannot be found out the socket itself has to try.
+ * A tuple that no socket seems to have. @needed: there is no other way than explicit bind, so where
+ * it cannot be found out the socket itself has to try.
  */
 static enum tried bind_absent(struct attempt *a, bool needed)
 {

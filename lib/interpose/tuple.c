@@ -239,8 +239,8 @@ int tuple_bind_address(struct attempt *a)
 	if (tuple_leaves_address(a))
 		return tuple_clear_address(a->record, a->fd);
 	/*
-	 * To an IPv6 address bind() makes the socket one for IPv6 only, which the program has not asked
-	 * for: a UDP socket may be connected to a v4-mapped address next.
+	 * To an IPv6 address bind() makes the socket one for IPv6 only, which the program has not
+	 * asked for: a UDP socket may be connected to a v4-mapped address next.
 	 */
 	bool for_both = a->family == AF_INET6 && !addr_is_v4(&a->laddr) && !sock_is_v6only(a->fd);
 	int error = bind_to(a, 0);
@@ -260,8 +260,8 @@ static bool has_address(const struct attempt *a)
 }
 
 /*
- * After a bind() that failed the socket may have no address (sock_bind()). One of a pool is bound again
- * when it is needed; the program's is bound again now, and looked for.
+ * After a bind() that failed the socket may have no address (sock_bind()). One of a pool is bound
+ * again when it is needed; the program's is bound again now, and looked for.
  */
 static void recover_address(struct attempt *a)
 {
@@ -334,8 +334,8 @@ enum tried tuple_prepare_failed(struct attempt *a, int error)
 }
 
 /*
- * Whether this port alone was refused, not bind() as such: then the address can still be bound without
- * a port.
+ * Whether this port alone was refused, not bind() as such: then the address can still be bound
+ * without a port.
  */
 static bool is_port_refused(struct attempt *a)
 {

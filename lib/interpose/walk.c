@@ -56,9 +56,8 @@ static void start_walk(const struct attempt *a, struct source_walk *walk)
 {
 	walk->automatic = true; /* nothing of a pool, if the program has bound an address */
 	if (!a->address_given)
-		source_walk_start(
-			walk, &library.sources, a->rule, library.plan.balance, &a->faddr, a->protocol,
-			a->fport);
+		source_walk_start(walk, &library.sources, a->rule, library.plan.balance, &a->faddr,
+			a->protocol, a->fport);
 }
 
 /* Addresses from which the destination could not be reached, of one walk. */
@@ -145,7 +144,8 @@ static struct walked walk_addresses(struct attempt *a)
 	return walked;
 }
 
-/* Reaps the lanes of all addresses; true when claims were given back. *seen: the kernel could be asked. */
+/* Reaps the lanes of all addresses; true when claims were given back. *seen: the kernel could be
+ * asked. */
 static bool reap_addresses(struct attempt *a, uint64_t deadline, bool *seen)
 {
 	static _Atomic unsigned place; /* where the last one went on to, roughly */
@@ -231,8 +231,8 @@ static struct walked walk_until_full(struct attempt *a)
 }
 
 /*
- * Reaps and tries again, until that has given a tuple or gives nothing any more. *seen: the kernel was
- * asked, now or not long ago, whether the claims have holders.
+ * Reaps and tries again, until that has given a tuple or gives nothing any more. *seen: the kernel
+ * was asked, now or not long ago, whether the claims have holders.
  */
 static struct walked reap_and_walk(struct attempt *a, struct walked walked, bool *seen)
 {
@@ -275,7 +275,8 @@ int walk_refuse_lost(const struct attempt *a)
 
 	if (event_begin_limited(&e, LOG_WARN, "address-lost", &limit)) {
 		attempt_describe(&e, a);
-		event_text(&e, "reason", "the address that the program bound cannot be bound again");
+		event_text(
+			&e, "reason", "the address that the program bound cannot be bound again");
 		event_text(&e, "then", "EADDRNOTAVAIL");
 		event_end(&e);
 	}
@@ -313,8 +314,8 @@ static bool found_nothing(int error)
 }
 
 /*
- * Has the kernel look for a port on the addresses, in turn. 0 or errno of the call; *tried: false when
- * none could be bound.
+ * Has the kernel look for a port on the addresses, in turn. 0 or errno of the call; *tried: false
+ * when none could be bound.
  */
 static int search_addresses(struct attempt *a, enum search how, bool *tried)
 {
@@ -402,8 +403,9 @@ static int table_is_full(struct attempt *a)
 }
 
 /*
- * The table cannot say which tuples are free, so the kernel does: the claims that fill the lane could
- * not be looked into, or stand for other tuples than those that the kernel makes of this destination.
+ * The table cannot say which tuples are free, so the kernel does: the claims that fill the lane
+ * could not be looked into, or stand for other tuples than those that the kernel makes of this
+ * destination.
  */
 static int search_connect(struct attempt *a)
 {

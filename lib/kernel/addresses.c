@@ -57,8 +57,8 @@ static const struct rtattr *own_address(const struct nlmsghdr *head)
 }
 
 /*
- * Not yet checked for uniqueness, or found to be somebody else's; or past its preferred lifetime, which
- * the kernel gives to new connections only where there is no other.
+ * Not yet checked for uniqueness, or found to be somebody else's; or past its preferred lifetime,
+ * which the kernel gives to new connections only where there is no other.
  */
 static bool is_unfit(const struct ifaddrmsg *m)
 {

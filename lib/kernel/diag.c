@@ -85,8 +85,8 @@ static void put_ends(
 }
 
 /*
- * ENOENT may also mean that the module for the protocol is missing. A dump of sockets in no state at
- * all tells: it is empty, or refused with the same error.
+ * ENOENT may also mean that the module for the protocol is missing. A dump of sockets in no state
+ * at all tells: it is empty, or refused with the same error.
  */
 static int ask_module(int fd, int protocol)
 {

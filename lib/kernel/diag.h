@@ -27,9 +27,9 @@ void diag_close(int fd);
  * Looks for exactly one tuple, that of @lane with local port @lport. 3 us. Returns a diag_state,
  * or -errno: nothing is known then. Async-signal-safe, no cancellation point.
  *
- * DIAG_ABSENT says that no connected socket has this very tuple. It does not say that the port can be
- * had: another socket may be bound to it without being connected, and what connect() is told need not
- * be the tuple's destination (sock_peer()).
+ * DIAG_ABSENT says that no connected socket has this very tuple. It does not say that the port can
+ * be had: another socket may be bound to it without being connected, and what connect() is told
+ * need not be the tuple's destination (sock_peer()).
  *
  * For UDP the kernel says which socket would receive a datagram of that tuple: with several of the
  * same tuple the one that is served.
@@ -48,10 +48,10 @@ typedef void diag_visit(
 
 /*
  * Whether the kernel answers for sockets of @protocol (IPPROTO_TCP, IPPROTO_UDP) at all: 0, or
- * -errno: no netlink here or forbidden, no descriptor left, -EPROTONOSUPPORT where tcp_diag or udp_diag
- * is missing. Of an exact question such a kernel says ENOENT, as of a socket that does not exist; so
- * diag_query() asks this first when it meets ENOENT, until the answer was yes once. Four system
- * calls, 5 us.
+ * -errno: no netlink here or forbidden, no descriptor left, -EPROTONOSUPPORT where tcp_diag or
+ * udp_diag is missing. Of an exact question such a kernel says ENOENT, as of a socket that does not
+ * exist; so diag_query() asks this first when it meets ENOENT, until the answer was yes once. Four
+ * system calls, 5 us.
  */
 int diag_answers(int protocol);
 

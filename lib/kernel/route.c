@@ -85,7 +85,8 @@ struct question {
 	unsigned flags;
 };
 
-/* Rules may go by protocol and port; kernels before 4.17 have no such rules, and pass over these. */
+/* Rules may go by protocol and port; kernels before 4.17 have no such rules, and pass over these.
+ */
 static void put_rest(struct request *r, const struct question *q)
 {
 	uint16_t port = htons(q->fport);

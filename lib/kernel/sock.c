@@ -59,7 +59,8 @@ int sock_peer(int fd, int family, struct addr *a, uint16_t *port)
 {
 	struct sockaddr_storage storage;
 	/* More than the address is long would be EINVAL. */
-	socklen_t length = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	socklen_t length =
+		family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
 	/* getpeername() has no answer while a TCP socket is connecting; this has. */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &storage, &length) < 0)
@@ -67,14 +68,15 @@ int sock_peer(int fd, int family, struct addr *a, uint16_t *port)
 	return addr_from_sockaddr((struct sockaddr *)&storage, length, a, port) ? 0 : -EAFNOSUPPORT;
 }
 
-int sock_ask_peer(int family, const struct sockaddr *to, socklen_t length, struct addr *a, uint16_t *port)
+int sock_ask_peer(
+	int family, const struct sockaddr *to, socklen_t length, struct addr *a, uint16_t *port)
 {
 	int fd = (int)syscall(SYS_socket, family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	int error = syscall(SYS_connect, fd, to, length) < 0 ? -errno
-							      : sock_peer(fd, family, a, port);
+	int error =
+		syscall(SYS_connect, fd, to, length) < 0 ? -errno : sock_peer(fd, family, a, port);
 	syscall(SYS_close, fd);
 	return error;
 }

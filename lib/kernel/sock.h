@@ -42,18 +42,19 @@ enum sock_kind sock_ask_kind(int fd);
 int sock_local(int fd, struct addr *a, uint16_t *port);
 
 /*
- * The foreign end that the socket really has, which need not be the one that connect() was given: the
- * ANY address becomes this host's, and a program of a control group (cgroup/connect4, connect6) may
- * send it elsewhere. Unlike getpeername(2) it also tells of a TCP socket that is still connecting.
- * -ENOTCONN when there is none.
+ * The foreign end that the socket really has, which need not be the one that connect() was given:
+ * the ANY address becomes this host's, and a program of a control group (cgroup/connect4, connect6)
+ * may send it elsewhere. Unlike getpeername(2) it also tells of a TCP socket that is still
+ * connecting. -ENOTCONN when there is none.
  */
 int sock_peer(int fd, int family, struct addr *a, uint16_t *port);
 
 /*
- * Where a UDP socket of @family that connects to @to would be connected to. Asks by one, from which nothing
- * is sent. 0 or -errno. Four system calls.
+ * Where a UDP socket of @family that connects to @to would be connected to. Asks by one, from which
+ * nothing is sent. 0 or -errno. Four system calls.
  */
-int sock_ask_peer(int family, const struct sockaddr *to, socklen_t length, struct addr *a, uint16_t *port);
+int sock_ask_peer(
+	int family, const struct sockaddr *to, socklen_t length, struct addr *a, uint16_t *port);
 
 /* True when SO_MARK is set, so that routing may differ from other sockets'. */
 bool sock_is_marked(int fd);

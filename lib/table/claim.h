@@ -119,9 +119,9 @@ int claim_take_port(struct table *t, const struct tuplebind_lane *lane, uint16_t
 	_Atomic uint64_t *flight, claim *out);
 
 /*
- * The same for a tuple that the kernel has just given to the caller's TCP socket, so that whoever has
- * claimed it does not have it: a claim that is there already becomes the caller's. -EADDRNOTAVAIL when
- * it is being inspected, or was given back at the same time.
+ * The same for a tuple that the kernel has just given to the caller's TCP socket, so that whoever
+ * has claimed it does not have it: a claim that is there already becomes the caller's.
+ * -EADDRNOTAVAIL when it is being inspected, or was given back at the same time.
  */
 int claim_adopt(struct table *t, const struct tuplebind_lane *lane, uint16_t port,
 	_Atomic uint64_t *flight, claim *out);

@@ -249,7 +249,8 @@ static int variable_of(const char *name, size_t length)
 static void check_config(const struct config *c)
 {
 	fuzz_check(c->balance <= BALANCE_PACK && c->when_full <= FULL_KERNEL &&
-		   c->backend <= BACKEND_EXPLICIT && c->log_level <= LOG_DEBUG);
+		   c->when_unusable <= UNUSABLE_FAIL && c->backend <= BACKEND_EXPLICIT &&
+		   c->log_level <= LOG_DEBUG);
 	fuzz_check(c->protocols >= PROTOCOL_TCP && c->protocols <= (PROTOCOL_TCP | PROTOCOL_UDP));
 	fuzz_check(c->table_size >= 256 << 10 && c->table_size <= UINT64_C(16) << 30);
 }

@@ -1,14 +1,15 @@
 /*
  * departures.so: a preload behind tuplebind's that looks from where connections leave.
  *
- * A connection leaves from the address that the program bound; else from one of the pool that serves the
- * destination. After each connect() the kernel is asked for the local address, and what was chosen is worked
- * out anew: binds of the program come by here (those of the library do not: they are system calls), and the
- * settings are read from the same variables. Each connection that left from elsewhere is one line in the
- * file DEPARTURES_FILE.
+ * A connection leaves from the address that the program bound; else from one of the pool that
+ * serves the destination. After each connect() the kernel is asked for the local address, and what
+ * was chosen is worked out anew: binds of the program come by here (those of the library do not:
+ * they are system calls), and the settings are read from the same variables. Each connection that
+ * left from elsewhere is one line in the file DEPARTURES_FILE.
  *
- * Exempt, as documented: destinations that are skipped or left to the kernel, sockets whose port the program
- * has chosen without an address, UDP sockets with SO_REUSEPORT, sockets of another network namespace.
+ * Exempt, as documented: destinations that are skipped or left to the kernel, sockets whose port
+ * the program has chosen without an address, UDP sockets with SO_REUSEPORT, sockets of another
+ * network namespace.
  */
 #include "choose/plan.h"
 #include "kernel/netns.h"
@@ -79,8 +80,8 @@ EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 	return result;
 }
 
-static void put_line(const char *what, const struct addr *laddr, uint16_t lport, const struct addr *faddr,
-	uint16_t fport)
+static void put_line(const char *what, const struct addr *laddr, uint16_t lport,
+	const struct addr *faddr, uint16_t fport)
 {
 	struct text line;
 
@@ -93,8 +94,8 @@ static void put_line(const char *what, const struct addr *laddr, uint16_t lport,
 	text_put(&line, ", process ");
 	text_put_number(&line, (uint64_t)getpid());
 	text_put(&line, "\n");
-	int file = (int)syscall(SYS_openat, AT_FDCWD, getenv("DEPARTURES_FILE"),
-		O_WRONLY | O_APPEND | O_CLOEXEC);
+	int file = (int)syscall(
+		SYS_openat, AT_FDCWD, getenv("DEPARTURES_FILE"), O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (file < 0)
 		return;
 	if (syscall(SYS_write, file, line.bytes, line.length) < 0)
@@ -112,7 +113,8 @@ static void look(int fd, const struct addr *faddr, uint16_t fport)
 	struct addr laddr;
 	uint16_t lport;
 
-	if (kind == KIND_OTHER || sock_local(fd, &laddr, &lport) < 0 || !netns_has_socket(&home, fd))
+	if (kind == KIND_OTHER || sock_local(fd, &laddr, &lport) < 0 ||
+		!netns_has_socket(&home, fd))
 		return;
 	if (!addr_is_any(&b->addr) && b->cookie != 0) {
 		if (!addr_same(&b->addr, &laddr))
@@ -135,7 +137,8 @@ EXPORT int connect(int fd, const struct sockaddr *to, socklen_t length)
 	uint16_t fport, lport = 0;
 	/* Of a socket that has sent already the kernel has chosen the port. */
 	bool own_port = active && sock_local(fd, &before, &lport) == 0 && lport != 0 &&
-			addr_is_any(&before) && sock_ask_kind(fd) != KIND_OTHER && bound_of(fd)->port;
+			addr_is_any(&before) && sock_ask_kind(fd) != KIND_OTHER &&
+			bound_of(fd)->port;
 	int result = next_connect(fd, to, length), saved = errno;
 
 	if (active && !own_port && (result == 0 || saved == EINPROGRESS) && to != NULL &&

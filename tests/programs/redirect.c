@@ -1,11 +1,11 @@
 /*
- * redirect CGROUP FROM BITS TO PORT PROGRAM [ARG...]: runs the program in a control group whose connects to
- * addresses of the prefix FROM/BITS go to TO, PORT instead.
+ * redirect CGROUP FROM BITS TO PORT PROGRAM [ARG...]: runs the program in a control group whose
+ * connects to addresses of the prefix FROM/BITS go to TO, PORT instead.
  *
- * That is what a socket load balancer does (Kubernetes' services): a program of the kernel's, attached to
- * cgroup/connect4 or connect6, writes another destination over the one that connect() was given. CGROUP is an
- * empty folder of a cgroup2 file system. For IPv6 the prefix is one of whole groups of 32 bits. Exits with
- * 77 when this system lets it attach no such program.
+ * That is what a socket load balancer does (Kubernetes' services): a program of the kernel's,
+ * attached to cgroup/connect4 or connect6, writes another destination over the one that connect()
+ * was given. CGROUP is an empty folder of a cgroup2 file system. For IPv6 the prefix is one of
+ * whole groups of 32 bits. Exits with 77 when this system lets it attach no such program.
  */
 #include "endpoint.h"
 
@@ -65,7 +65,8 @@ static void write_program(const struct endpoint *from, unsigned bits, const stru
 		put(BPF_ALU | BPF_MOV | BPF_K, 2, 0, 0, (int32_t)words_of(to, v4)[w]);
 		put(BPF_STX | BPF_MEM | BPF_W, 1, 2, field(v4, w), 0);
 	}
-	put(BPF_ALU | BPF_MOV | BPF_K, 2, 0, 0, ((const struct sockaddr_in *)&to->address)->sin_port);
+	put(BPF_ALU | BPF_MOV | BPF_K, 2, 0, 0,
+		((const struct sockaddr_in *)&to->address)->sin_port);
 	put(BPF_STX | BPF_MEM | BPF_W, 1, 2, offsetof(struct bpf_sock_addr, user_port), 0);
 	for (unsigned i = 0; i < jump_count; i++)
 		program[jumps[i]].off = (int16_t)(length - jumps[i] - 1);
@@ -125,7 +126,7 @@ int main(int argc, char **argv)
 	struct endpoint from = endpoint_read(argv[2], "0"), to = endpoint_read(argv[4], argv[5]);
 	write_program(&from, (unsigned)atoi(argv[3]), &to);
 	int unable = attach(argv[1], from.address.ss_family == AF_INET ? BPF_CGROUP_INET4_CONNECT
-									: BPF_CGROUP_INET6_CONNECT);
+								       : BPF_CGROUP_INET6_CONNECT);
 	if (unable == 0)
 		unable = enter(argv[1]);
 	if (unable != 0)

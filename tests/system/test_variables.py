@@ -381,6 +381,6 @@ def test_strict(served):
 
 
 def test_empty_is_unset(served):
-    names = ["addrs", "ports", "protocols", "balance", "rules", "skip", "full", "backend", "table",
+    names = ["addrs", "ports", "protocols", "balance", "rules", "skip", "full", "unusable", "backend", "table",
              "table_size", "log", "log_file", "disable", "strict"]
     assert addresses(claimed(served, 5, **dict.fromkeys(names, ""))) == {"127.0.0.1"}

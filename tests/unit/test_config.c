@@ -99,6 +99,10 @@ Test(config, words)
 	cr_expect_eq(c.when_full, FULL_KERNEL);
 	expect_good("FULL", "fail");
 	cr_expect_eq(c.when_full, FULL_FAIL);
+	expect_good("UNUSABLE", "fail");
+	cr_expect_eq(c.when_unusable, UNUSABLE_FAIL);
+	expect_good("UNUSABLE", "kernel");
+	cr_expect_eq(c.when_unusable, UNUSABLE_KERNEL);
 	expect_good("PROTOCOLS", "tcp");
 	cr_expect_eq(c.protocols, PROTOCOL_TCP);
 	expect_good("PROTOCOLS", "udp");

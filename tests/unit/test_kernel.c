@@ -140,7 +140,8 @@ Test(diag, udp_tuples)
 	cr_expect_eq(cookie, 0);
 	cr_expect_eq(diag_answers(IPPROTO_UDP), 0);
 	cr_expect_eq(diag_answers(IPPROTO_TCP), 0);
-	/* No module can be there for a protocol that is none: what is said of it is not "absent". */
+	/* No module can be there for a protocol that is none: what is said of it is not "absent".
+	 */
 	cr_expect_eq(diag_answers(253), -EPROTONOSUPPORT);
 	lane.fport--;
 	close(fd);
