@@ -22,7 +22,7 @@ static const char help[] =
 	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"Starts PROGRAM under libtuplebind.so. Options are the variables TUPLEBIND_NAME.\n"
 	"\n" SETTINGS_HELP LEASE_HELP
-	"Exit status: the program's; 125 tuplebind failed, 126 cannot run it, 127 no such.\n";
+	"Exit status: the program's; 125 tuplebind failed, 126 cannot run it, 127 no such\n";
 
 /* Says so when the program will not be served; an exit code when it then must not run. */
 static int check_program(
