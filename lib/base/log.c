@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +17,8 @@
  * lowest free number.
  */
 #define LOG_FD_FLOOR 512
+
+#define BIT_OF(signal) (UINT64_C(1) << ((signal)-1))
 
 static const char *const level_names[] = {"off", "error", "warn", "info", "debug"};
 
@@ -80,62 +85,80 @@ static bool still_ours(void)
  * A broken pipe or a file at its size limit would kill the program with a signal
  * that it never caused: hold the signal, and take away the one that our write made.
  */
-static void write_quietly(const char *bytes, size_t length)
+static void write_quietly(const struct iovec *parts, int count)
 {
-	struct pollfd writable = {.fd = log_fd, .events = POLLOUT};
+	static const uint64_t ours = BIT_OF(SIGPIPE) | BIT_OF(SIGXFSZ);
 	static const struct timespec no_wait;
-	sigset_t ours, old, pending;
+	struct pollfd writable = {.fd = log_fd, .events = POLLOUT};
+	uint64_t old, pending = 0;
 
 	if (syscall(SYS_ppoll, &writable, 1, &no_wait, NULL, 0) != 1 ||
 		!(writable.revents & POLLOUT))
 		return;
-	sigemptyset(&ours);
-	sigaddset(&ours, SIGPIPE);
-	sigaddset(&ours, SIGXFSZ);
-	sigpending(&pending);
-	pthread_sigmask(SIG_BLOCK, &ours, &old);
-	if (syscall(SYS_write, log_fd, bytes, length) < 0) {
-		int made = errno == EPIPE ? SIGPIPE : errno == EFBIG ? SIGXFSZ : 0;
+	syscall(SYS_rt_sigpending, &pending, sizeof pending);
+	if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &old, sizeof ours) < 0)
+		return;
+	if (syscall(SYS_writev, log_fd, parts, count) < 0) {
+		uint64_t made = errno == EPIPE	 ? BIT_OF(SIGPIPE)
+				: errno == EFBIG ? BIT_OF(SIGXFSZ)
+						 : 0;
 
-		if (made != 0 && !sigismember(&pending, made)) {
-			sigemptyset(&ours);
-			sigaddset(&ours, made);
-			syscall(SYS_rt_sigtimedwait, &ours, NULL, &no_wait, _NSIG / 8);
-		}
+		if (made & ~pending)
+			syscall(SYS_rt_sigtimedwait, &made, NULL, &no_wait, sizeof made);
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, sizeof old);
+}
+
+static char *put(char *to, const char *s)
+{
+	while (*s != '\0')
+		*to++ = *s++;
+	return to;
+}
+
+static char *put_number(char *to, uint32_t value)
+{
+	char digits[11];
+	char *p = digits + sizeof digits - 1;
+
+	*p = '\0';
+	do {
+		*--p = (char)('0' + value % 10);
+		value /= 10;
+	} while (value != 0);
+	return put(to, p);
+}
+
+/* In pieces: a line in one more buffer would be large for a stack. */
+static void write_line(enum log_level level, const char *message, size_t length)
+{
+	char head[40];
+	char *end = put(head, "tuplebind[");
+
+	end = put(put_number(end, (uint32_t)getpid()), "] ");
+	end = put(put(end, level_names[level]), ": ");
+	struct iovec parts[] = {
+		{.iov_base = head, .iov_len = (size_t)(end - head)},
+		{.iov_base = (char *)message, .iov_len = length},
+		{.iov_base = (char *)"\n", .iov_len = 1},
+	};
+	write_quietly(parts, sizeof parts / sizeof *parts);
 }
 
 void log_text(enum log_level level, const struct text *message)
 {
 	int saved = errno;
-	struct text line;
 
-	if (!log_wants(level))
-		return;
-	text_clear(&line);
-	text_put(&line, "tuplebind[");
-	text_put_number(&line, (uint64_t)getpid());
-	text_put(&line, "] ");
-	text_put(&line, level_names[level]);
-	text_put(&line, ": ");
-	text_put(&line, message->bytes);
-	/* A line that was cut still ends as a line. */
-	if (line.length == sizeof line.bytes - 1)
-		line.length--;
-	line.bytes[line.length++] = '\n';
-	if (still_ours())
-		write_quietly(line.bytes, line.length);
+	if (log_wants(level) && still_ours())
+		write_line(level, message->bytes, message->length);
 	errno = saved;
 }
 
 void log_line(enum log_level level, const char *message)
 {
-	struct text text;
+	int saved = errno;
 
-	if (!log_wants(level))
-		return;
-	text_clear(&text);
-	text_put(&text, message);
-	log_text(level, &text);
+	if (log_wants(level) && still_ours())
+		write_line(level, message, strnlen(message, sizeof(struct text) - 1));
+	errno = saved;
 }

@@ -150,6 +150,9 @@ enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way
 /* Gives a TCP socket the tuple of the claim of @a, in this stage. */
 enum tried stream_try(struct attempt *a, enum stage stage);
 
+/* Tells the log that the kernel's port range is another one now. */
+void stream_tell_ports_changed(const struct attempt *a);
+
 /* Lets connects to the destination take even ports by explicit bind for some seconds. */
 void stream_allow_even(const struct attempt *a);
 

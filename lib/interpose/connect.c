@@ -186,6 +186,8 @@ static int run(struct attempt *a)
 		return a->send == NULL ? disconnect(a) : attempt_call(a);
 	if (!addr_from_sockaddr(a->to, a->length, &a->faddr, &a->fport) || !is_ours(a))
 		return attempt_call(a);
+	if (plan_look_at_ports(&library.plan))
+		stream_tell_ports_changed(a);
 	if (!has_claim(a))
 		return take_over(a);
 	return a->protocol == IPPROTO_UDP ? datagram_connect_again(a) : connect_again(a);

@@ -1,6 +1,7 @@
 #include "interpose/library.h"
 
 #include "base/event.h"
+#include "base/scratch.h"
 #include "kernel/memory.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ static void after_fork_in_parent(void)
 void library_start_child(void)
 {
 	book_start();
+	scratch_forked();
 	claim_walk_start(&library.walk);
 	start_sources();
 	/* Counts into the stripe of its own and is entered when it first connects. */
@@ -79,6 +81,7 @@ static int prepare(const struct config *c, struct fault *f)
 		return error;
 	table_path(library.table_path, c->table, geteuid(), &library.netns);
 	library.plan.permutation = &library.table.permutation;
+	library.plan.home = &library.netns;
 	plan_set_ports(&library.plan);
 	return 0;
 }

@@ -21,7 +21,7 @@
 #define EVEN_SECONDS	 5 /* then it may be different again */
 #define MET_SECONDS	 1
 
-static void tell_ports_changed(const struct attempt *a)
+void stream_tell_ports_changed(const struct attempt *a)
 {
 	static struct event_limit limit;
 	struct event e;
@@ -55,7 +55,7 @@ static void check_tuple(struct attempt *a)
 		a->claim = CLAIM_NONE;
 	book_set_claim(a->record, a->claim);
 	if (changed) {
-		tell_ports_changed(a);
+		stream_tell_ports_changed(a);
 		plan_set_ports(&library.plan);
 	}
 }

@@ -3,9 +3,10 @@
  *
  * The answer is the call's result, or the name of the error. errno is set to a mark before
  * each call; when a call that succeeds has changed it, the answer ends in " errno". The table of
- * orders at the end of this file says what can be asked for. Orders come on descriptor IN (0) and
- * answers go to OUT (1), which survive "exec". An order that is "child ..." goes to the child of
- * the last "fork".
+ * orders at the end of this file says what can be asked for. "stack ORDER" makes the call on a
+ * stack of its own and answers with the bytes of it that were used as well. Orders come on
+ * descriptor IN (0) and answers go to OUT (1), which survive "exec". An order that is "child ..."
+ * goes to the child of the last "fork".
  */
 #include "endpoint.h"
 
@@ -21,6 +22,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #ifndef IP_LOCAL_PORT_RANGE
@@ -31,6 +33,7 @@
 #define LINE_MAX_BYTES 4096
 #define WORDS_MAX      16
 #define A_WHILE_US     100000
+#define PAINT	       0xa5
 
 static int orders = STDIN_FILENO, answers = STDOUT_FILENO;
 static pid_t child_pid;
@@ -82,6 +85,15 @@ static int do_connect(char **words)
 	struct endpoint to = endpoint_of(words + 1);
 
 	return connect(number(words[0]), (struct sockaddr *)&to.address, to.length);
+}
+
+/* A send that connects. */
+static int do_fastopen(char **words)
+{
+	struct endpoint to = endpoint_of(words + 1);
+
+	return (int)sendto(
+		number(words[0]), "x", 1, MSG_FASTOPEN, (struct sockaddr *)&to.address, to.length);
 }
 
 /* connect() past libc. */
@@ -506,6 +518,7 @@ static const struct {
 } table[] = {
 	{"socket", 1, do_socket},	    /* KIND */
 	{"connect", 3, do_connect},	    /* FD ADDRESS PORT */
+	{"fastopen", 3, do_fastopen},	    /* as connect, by sendto() */
 	{"raw_connect", 3, do_raw_connect}, /* as connect, past libc */
 	{"unspec", 1, do_unspec},	    /* FD: connect() to AF_UNSPEC */
 	{"raw_unspec", 1, do_raw_unspec},   /* past libc */
@@ -563,28 +576,73 @@ static bool read_line(int fd, char line[LINE_MAX_BYTES])
 	return false;
 }
 
+/* The call of an order, and what came of it. */
+static struct {
+	int (*run)(char **words);
+	char **words;
+	int result, error;
+	bool measured;
+	size_t used; /* bytes of the stack */
+} call;
+
+static void make_call(void)
+{
+	answer[0] = '\0';
+	errno = UNTOUCHED;
+	call.result = call.run(call.words);
+	call.error = errno;
+}
+
+/* Paints a stack, has the call made on it, and looks how far the paint is gone. */
+static void make_call_on_stack(void)
+{
+	static _Alignas(64) unsigned char stack[1 << 18];
+	static ucontext_t here, there;
+	size_t untouched = 0;
+
+	memset(stack, PAINT, sizeof stack);
+	getcontext(&there);
+	there.uc_stack.ss_sp = stack;
+	there.uc_stack.ss_size = sizeof stack;
+	there.uc_link = &here;
+	makecontext(&there, make_call, 0);
+	swapcontext(&here, &there);
+	while (untouched < sizeof stack && stack[untouched] == PAINT)
+		untouched++;
+	call.used = sizeof stack - untouched;
+}
+
 static void obey(char *line)
 {
-	char *words[WORDS_MAX] = {strtok(line, " ")};
+	char *all[WORDS_MAX] = {strtok(line, " ")}, **words = all;
 	int count = 0;
 
 	while (words[count] != NULL && count + 1 < WORDS_MAX)
 		words[++count] = strtok(NULL, " ");
+	call.measured = count > 1 && strcmp(words[0], "stack") == 0;
+	words += call.measured;
+	count -= call.measured;
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		if (count == 0 || strcmp(words[0], table[i].name) != 0 ||
 			count != table[i].arguments + 1)
 			continue;
-		answer[0] = '\0';
-		errno = UNTOUCHED;
-		int result = table[i].run(words + 1), error = errno;
-		if (result == -2)
+		call.run = table[i].run;
+		call.words = words + 1;
+		if (call.measured)
+			make_call_on_stack();
+		else
+			make_call();
+		if (call.result == -2)
 			return;
-		if (result < 0)
-			snprintf(answer, sizeof answer, "%s", strerrorname_np(error));
+		if (call.result < 0)
+			snprintf(answer, sizeof answer, "%s", strerrorname_np(call.error));
 		else if (answer[0] == '\0')
-			snprintf(answer, sizeof answer, "%d%s", result,
-				error == UNTOUCHED ? "" : " errno");
-		dprintf(answers, "%s\n", answer);
+			snprintf(answer, sizeof answer, "%d%s", call.result,
+				call.error == UNTOUCHED ? "" : " errno");
+		if (call.measured)
+			dprintf(answers, "%s, %zu bytes of stack\n", answer, call.used);
+		else
+			dprintf(answers, "%s\n", answer);
 		return;
 	}
 	dprintf(answers, "not an order\n");
