@@ -159,7 +159,7 @@ void stream_allow_even(const struct attempt *a);
 /* Gives a UDP socket the tuple of the claim of @a, in this stage. */
 enum tried datagram_try(struct attempt *a, enum stage stage);
 
-/* Whether UDP sockets can be looked after on this system; asks once. */
+/* Whether UDP sockets can be looked after on this system; if not, asks again every minute. */
 bool datagram_usable(void);
 
 /* Whether the UDP tuple of @a is somebody else's by the kernel. Says yes when it cannot know. */

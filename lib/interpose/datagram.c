@@ -25,7 +25,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#define UNSHARED_SECONDS 5 /* then it may be different again */
+#define UNSHARED_SECONDS 5  /* then it may be different again */
+#define UNUSABLE_SECONDS 60 /* then udp_diag may have been loaded */
 
 static void tell_unusable(void)
 {
@@ -41,10 +42,13 @@ static void tell_unusable(void)
 
 bool datagram_usable(void)
 {
-	static _Atomic int known; /* 1: yes, -1: no */
+	static _Atomic int known;      /* 1: yes, -1: no */
+	static _Atomic uint64_t again; /* second in which it may be different */
 	int usable = atomic_load_explicit(&known, memory_order_relaxed);
 
-	if (usable == 0) {
+	if (usable == 0 ||
+		(usable < 0 && aside_now() >= atomic_load_explicit(&again, memory_order_relaxed))) {
+		atomic_store_explicit(&again, aside_now() + UNUSABLE_SECONDS, memory_order_relaxed);
 		usable = diag_sees_udp() ? 1 : -1;
 		if (usable < 0 && atomic_exchange_explicit(&known, -1, memory_order_relaxed) == 0)
 			tell_unusable();
