@@ -38,10 +38,11 @@ int attempt_call(struct attempt *a)
  */
 static int connect_again(struct attempt *a)
 {
+	claim held = atomic_load_explicit(&a->record->claim, memory_order_acquire);
 	int result = attempt_call(a);
 	int error = result < 0 ? errno : 0;
 
-	if (!attempt_kept(a, error)) {
+	if (!attempt_kept(a, error) && book_holds(a->record, held)) {
 		tuple_lost(a->record, a->fd, NULL);
 		errno = error;
 	}

@@ -51,7 +51,10 @@ static void after_fork_in_parent(void)
 
 void library_start_child(void)
 {
-	book_start();
+	/* A call in another library's handler came before ours. */
+	if (!book_is_copy())
+		return;
+	book_start_copy();
 	scratch_forked();
 	claim_walk_start(&library.walk);
 	start_sources();
@@ -119,7 +122,7 @@ __attribute__((constructor)) static void start(void)
 	if (error == 0 && log_error < 0)
 		error = fault_set(&fault,
 			"TUPLEBIND_LOG_FILE: \"%.100s\" cannot be appended to: %s", config.log_file,
-			strerror(-log_error));
+			log_error == -ELOOP ? LOG_NO_LINKS : strerror(-log_error));
 	if (error == 0)
 		error = prepare(&config, &fault);
 	if (error < 0) {
@@ -136,7 +139,7 @@ __attribute__((constructor)) static void start(void)
 		errno = saved;
 		return;
 	}
-	book_start();
+	book_start(library_start_child);
 	claim_walk_start(&library.walk);
 	start_sources();
 	process_enter(&library.table, &library.self);

@@ -23,6 +23,7 @@ const struct next *next(void)
 		find(&found.connect, "connect");
 		find(&found.sendto, "sendto");
 		find(&found.sendmsg, "sendmsg");
+		find(&found.sendmmsg, "sendmmsg");
 		find(&found.close, "close");
 		find(&found.close_range, "close_range");
 		find(&found.closefrom, "closefrom");

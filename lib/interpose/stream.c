@@ -43,7 +43,7 @@ static void check_tuple(struct attempt *a)
 	struct addr local;
 	uint16_t port;
 
-	if (sock_local(a->fd, &local, &port) < 0 || port == 0 ||
+	if (!book_holds(a->record, a->claim) || sock_local(a->fd, &local, &port) < 0 || port == 0 ||
 		(port == a->lport && addr_equal(&local, &a->laddr)))
 		return;
 	tuple_give_back(a);

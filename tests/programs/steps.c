@@ -376,10 +376,55 @@ static int do_cancel(char **words)
 	return 0;
 }
 
-/* "pass FD" sends FD to the child, whose "take" receives it. */
+/* "begin_connect ..." as connect, in a thread; "end_connect" waits for it and tells what it got. */
+static struct {
+	pthread_t thread;
+	struct endpoint to;
+	int fd, error;
+} beside;
+
+static void *connect_beside(void *unused)
+{
+	beside.error =
+		connect(beside.fd, (struct sockaddr *)&beside.to.address, beside.to.length) < 0
+			? errno
+			: 0;
+	return NULL;
+}
+
+static int do_begin_connect(char **words)
+{
+	beside.fd = number(words[0]);
+	beside.to = endpoint_of(words + 1);
+	return pthread_create(&beside.thread, NULL, connect_beside, NULL) == 0 ? 0 : -1;
+}
+
+static int do_end_connect(char **words)
+{
+	pthread_join(beside.thread, NULL);
+	snprintf(answer, sizeof answer, "%s", beside.error ? strerrorname_np(beside.error) : "0");
+	return 0;
+}
+
+/* "pass FD" sends FD to the child, whose "take" receives it; "pass_many" by sendmmsg(). */
 static int passing[2] = {-1, -1};
 
-static int do_pass(char **words)
+static ssize_t send_one(struct msghdr *message)
+{
+	return sendmsg(passing[0], message, 0);
+}
+
+static ssize_t send_many(struct msghdr *message)
+{
+	struct mmsghdr messages[2] = {{.msg_hdr = *message}, {.msg_hdr = *message}};
+
+	/* The first one brings a byte only, which "take" reads past. */
+	messages[0].msg_hdr.msg_control = NULL;
+	messages[0].msg_hdr.msg_controllen = 0;
+	return sendmmsg(passing[0], messages, 2, 0);
+}
+
+static int pass(char **words, ssize_t (*send_it)(struct msghdr *message))
 {
 	char byte = 'x', control[CMSG_SPACE(sizeof(int))] = "";
 	struct iovec part = {.iov_base = &byte, .iov_len = 1};
@@ -394,7 +439,17 @@ static int do_pass(char **words)
 	head->cmsg_type = SCM_RIGHTS;
 	head->cmsg_len = CMSG_LEN(sizeof fd);
 	memcpy(CMSG_DATA(head), &fd, sizeof fd);
-	return (int)sendmsg(passing[0], &message, 0);
+	return (int)send_it(&message);
+}
+
+static int do_pass(char **words)
+{
+	return pass(words, send_one);
+}
+
+static int do_pass_many(char **words)
+{
+	return pass(words, send_many);
 }
 
 static int do_take(char **words)
@@ -407,8 +462,11 @@ static int do_take(char **words)
 		.msg_controllen = sizeof control};
 	int fd = -1;
 
-	if (recvmsg(passing[1], &message, 0) != 1 || CMSG_FIRSTHDR(&message) == NULL)
-		return -1;
+	do {
+		message.msg_controllen = sizeof control;
+		if (recvmsg(passing[1], &message, 0) != 1)
+			return -1;
+	} while (CMSG_FIRSTHDR(&message) == NULL);
 	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
 	return fd;
 }
@@ -443,6 +501,17 @@ static int do_fork(char **words)
 static int do_raw_fork(char **words)
 {
 	return fork_with(_Fork);
+}
+
+/* No libc, so no handlers. */
+static pid_t fork_by_system_call(void)
+{
+	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static int do_clone(char **words)
+{
+	return fork_with(fork_by_system_call);
 }
 
 /* A vfork child closes descriptors FIRST to LAST, as spawning programs do, and ends. */
@@ -547,11 +616,15 @@ static const struct {
 	{"interrupt", 3, do_interrupt}, /* as connect */
 	{"interrupt_connect", 5, do_interrupt_connect},
 	{"interrupt_close", 3, do_interrupt_close},
-	{"cancel", 3, do_cancel}, /* as connect */
+	{"cancel", 3, do_cancel},		/* as connect */
+	{"begin_connect", 3, do_begin_connect}, /* as connect */
+	{"end_connect", 0, do_end_connect},
 	{"pass", 1, do_pass},
+	{"pass_many", 1, do_pass_many},
 	{"take", 0, do_take},
 	{"fork", 0, do_fork},
 	{"_Fork", 0, do_raw_fork},
+	{"clone", 0, do_clone},
 	{"vfork", 2, do_vfork},
 	{"vfork_option", 2, do_vfork_option},
 	{"wait", 0, do_wait},

@@ -10,7 +10,7 @@ import pytest
 TO, PORT = "127.0.0.1", 8001
 
 # What it takes over. A name more would be one more that programs could trip over.
-EXPORTS = {"socket", "bind", "getsockname", "connect", "sendto", "sendmsg", "close", "close_range",
+EXPORTS = {"socket", "bind", "getsockname", "connect", "sendto", "sendmsg", "sendmmsg", "close", "close_range",
            "closefrom", "dup", "dup2", "dup3", "fcntl", "fcntl64", "_Fork", "setsockopt",
            "setns", "unshare"}
 
@@ -36,6 +36,21 @@ def test_is_hardened():
     dynamic = output("readelf", "-dlW", str(harness.LIBRARY))
     assert "NOW" in dynamic and "TEXTREL" not in dynamic
     assert not re.search(r"GNU_STACK.*RWE", dynamic)
+
+
+# Cancellation points (pthreads(7)) of those that libraries like this one use.
+CANCELLED = {"read", "write", "readv", "writev", "pread", "pread64", "pwrite", "pwrite64", "open", "open64", "openat",
+             "openat64", "creat", "poll", "ppoll", "select", "pselect", "epoll_wait", "nanosleep", "clock_nanosleep",
+             "sleep", "usleep", "recv", "recvfrom", "recvmsg", "send", "accept", "accept4", "wait", "waitpid", "fsync",
+             "sigtimedwait", "sigwait", "sigwaitinfo", "pause", "system"}
+
+
+def test_calls_nothing_that_it_takes_over():
+    """Or it would be its own guest, with a socket it takes for the program's; nor what ends a thread in the middle of
+    its work. What it needs of these it asks the kernel for."""
+    used = {name.split("@")[0] for words in (["-u", harness.BUILD / "lib" / "libtuplebind-core.a"], ["-Du", harness.LIBRARY])
+            for name in output("nm", "--format=just-symbols", *map(str, words)).split()}
+    assert "getsockopt" in used and used & (EXPORTS | CANCELLED) == set()
 
 
 # Other preloads
