@@ -1,5 +1,6 @@
 """The library as a guest: what it exports and needs, its place among other preloads, its log."""
 
+import glob
 import os
 import re
 import subprocess
@@ -88,6 +89,46 @@ def test_other_preload_sees_the_calls(served, tmp_path, preload, backend):
     connects, closes = re.findall(r"\d+", counts.read_text())
     assert int(connects) == 7
     assert int(closes) >= 5
+
+
+@pytest.fixture
+def wrapper(served):
+    """mptcpize's library, which makes of each socket one of Multipath TCP."""
+    found = glob.glob("/usr/lib/*/mptcpize/libmptcpwrap.so*")
+    if not found:
+        pytest.skip("mptcpize is not installed")
+    if not served.steps(preload=None)("socket mptcp").isdigit():
+        pytest.skip("this kernel has no MPTCP")
+    return found[0]
+
+
+def expect_multipath(host, steps):
+    [fd] = steps.open(TO, PORT)
+    assert {t.laddr for t in host.tuples(PORT)} == {"127.0.0.9"}
+    assert host.claims(PORT) == host.tuples(PORT) and host.status()["counters"]["bound"] == 1
+    assert "127.0.0.9" in host.must("ss", "-HanM", "dport", f":{PORT}")
+    assert steps(f"close {fd}") == "0"
+
+
+@pytest.mark.parametrize("order", ["before", "behind"])
+def test_multipath_wrapper(served, wrapper, order):
+    items = (wrapper, harness.LIBRARY) if order == "before" else (harness.LIBRARY, wrapper)
+    expect_multipath(served, served.steps(preload=chain(*items), addrs="127.0.0.9"))
+
+
+def test_multipath_launcher_in_front(served, wrapper):
+    expect_multipath(served, harness.Steps(served.start(
+        "mptcpize", "run", harness.COMMAND, "run", "--addrs", "127.0.0.9", harness.program("steps"))))
+
+
+def test_multipath_launcher_behind(served, wrapper):
+    """It sets LD_PRELOAD anew, so what it starts is not served: which is said, and refused if strict."""
+    steps = harness.Steps(served.start(harness.COMMAND, "run", "mptcpize", "run", harness.program("steps")))
+    steps.open(TO, PORT)
+    [line] = steps.program.errors().splitlines()
+    assert "cannot be taken over" in line and "mptcpize run tuplebind run PROGRAM" in line
+    result = served.run(harness.COMMAND, "run", "--strict", "mptcpize", "run", harness.program("steps"))
+    assert (result.code, result.out) == (78, "") and "not started, strict" in result.err
 
 
 def test_other_preload_by_run(served, tmp_path):
