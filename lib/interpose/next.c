@@ -35,6 +35,7 @@ const struct next *next(void)
 		find(&found.fork_, "_Fork");
 		find(&found.setns, "setns");
 		find(&found.unshare, "unshare");
+		find(&found.mlockall, "mlockall");
 		atomic_store_explicit(&complete, 1, memory_order_release);
 	}
 	return &found;

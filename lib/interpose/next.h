@@ -41,6 +41,7 @@ struct next {
 	pid_t (*fork_)(void); /* _Fork */
 	int (*setns)(int, int);
 	int (*unshare)(int);
+	int (*mlockall)(int);
 };
 
 /* The next definitions. One look at a word, after the first call. */

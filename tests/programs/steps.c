@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -556,6 +557,14 @@ static int do_wait(char **words)
 	return result < 0 ? -1 : 0;
 }
 
+/* "lock current", "lock future" or "lock both": mlockall(). */
+static int do_lock(char **words)
+{
+	return mlockall(strcmp(words[0], "future") == 0	   ? MCL_FUTURE
+			: strcmp(words[0], "current") == 0 ? MCL_CURRENT
+							   : MCL_CURRENT | MCL_FUTURE);
+}
+
 static int do_exec(char **words)
 {
 	char in[12], out[12];
@@ -628,6 +637,7 @@ static const struct {
 	{"vfork", 2, do_vfork},
 	{"vfork_option", 2, do_vfork_option},
 	{"wait", 0, do_wait},
+	{"lock", 1, do_lock},
 	{"exec", 0, do_exec},
 	{"exit", 0, do_exit},
 	{"_exit", 0, do_quick_exit},
