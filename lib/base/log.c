@@ -67,9 +67,9 @@ static bool is_trusted(int directory)
 	return me != 0 || (st.st_uid == 0 && !(st.st_mode & others));
 }
 
-static int open_for_append(const char *file)
+int log_open_file(const char *file, bool make)
 {
-	int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (make ? O_CREAT : 0);
 	const char *name;
 	int directory = open_directory(file, &name);
 
@@ -110,7 +110,7 @@ int log_open(enum log_level level, const char *file)
 	if (level == LOG_OFF)
 		return 0;
 	if (file != NULL) {
-		fd = open_for_append(file);
+		fd = log_open_file(file, true);
 		if (fd < 0) {
 			error = fd;
 			fd = STDERR_FILENO;

@@ -22,6 +22,12 @@ enum log_level { LOG_OFF, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
  */
 int log_open(enum log_level level, const char *file);
 
+/*
+ * Opens a file for appending as the log does, made if it is not there and @make is set. Returns the
+ * descriptor or -errno.
+ */
+int log_open_file(const char *file, bool make);
+
 /* What -ELOOP means, for people. */
 #define LOG_NO_LINKS                                                                               \
 	"it is a link in a directory where others may have put it; name the file itself"
