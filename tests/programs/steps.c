@@ -23,7 +23,6 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #ifndef IP_LOCAL_PORT_RANGE
@@ -676,20 +675,27 @@ static void make_call(void)
 	call.error = errno;
 }
 
-/* Paints a stack, has the call made on it, and looks how far the paint is gone. */
+static void make_call_in_handler(int unused)
+{
+	make_call();
+}
+
+/*
+ * Paints a stack, has the call made on it, and looks how far the paint is gone. A handler's, since
+ * not every libc has makecontext().
+ */
 static void make_call_on_stack(void)
 {
 	static _Alignas(64) unsigned char stack[1 << 18];
-	static ucontext_t here, there;
+	stack_t there = {.ss_sp = stack, .ss_size = sizeof stack}, none = {.ss_flags = SS_DISABLE};
+	struct sigaction action = {.sa_handler = make_call_in_handler, .sa_flags = SA_ONSTACK};
 	size_t untouched = 0;
 
 	memset(stack, PAINT, sizeof stack);
-	getcontext(&there);
-	there.uc_stack.ss_sp = stack;
-	there.uc_stack.ss_size = sizeof stack;
-	there.uc_link = &here;
-	makecontext(&there, make_call, 0);
-	swapcontext(&here, &there);
+	sigaltstack(&there, NULL);
+	sigaction(SIGUSR2, &action, NULL);
+	raise(SIGUSR2);
+	sigaltstack(&none, NULL);
 	while (untouched < sizeof stack && stack[untouched] == PAINT)
 		untouched++;
 	call.used = sizeof stack - untouched;
