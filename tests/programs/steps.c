@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
@@ -546,6 +547,21 @@ static int do_vfork_option(char **words)
 	return WEXITSTATUS(status);
 }
 
+/* A vfork child enters the network namespace in which it is, and ends. */
+static int do_vfork_setns(char **words)
+{
+	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), status;
+	pid_t pid = vfork();
+
+	if (pid == 0)
+		_exit(setns(fd, CLONE_NEWNET) == 0 ? 0 : 1);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -1;
+	close(fd);
+	errno = UNTOUCHED;
+	return WEXITSTATUS(status);
+}
+
 static int do_wait(char **words)
 {
 	int status, result = waitpid(child_pid, &status, 0);
@@ -635,6 +651,7 @@ static const struct {
 	{"clone", 0, do_clone},
 	{"vfork", 2, do_vfork},
 	{"vfork_option", 2, do_vfork_option},
+	{"vfork_setns", 0, do_vfork_setns},
 	{"wait", 0, do_wait},
 	{"lock", 1, do_lock},
 	{"exec", 0, do_exec},

@@ -266,6 +266,16 @@ def test_vfork_child_narrows_the_ports(served):
     assert {t.lport for t in served.tuples(PORT)} <= served.ports
 
 
+def test_vfork_child_enters_a_namespace(served):
+    """Only the child is there: the parent's sockets need not be asked, from then on, where they are."""
+    steps = served.steps()
+    steps.open(TO, PORT)
+    assert steps("vfork_setns") == "0"
+    steps.open(TO, PORT)
+    said = served.must("gdb", "-q", "-nx", "-batch", "-p", steps.program.pid, "-ex", "print trust.lost")
+    assert "$1 = 0\n" in said, said
+
+
 @backends
 def test_python_subprocess(served, backend):
     """subprocess with close_fds closes hundreds of descriptors in a vfork child."""
