@@ -51,7 +51,7 @@ build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libcurl4-o
 # Some are for one test: a terminal to try top on; metrics; scripts/bench.
 # shellcheck disable=SC2034
 test_packages=(libcriterion-dev python3 python3-pytest iproute2 procps util-linux binutils musl-tools gdb liburing-dev curl etcd-server
-  nginx-light openssl wrk socat systemd tmux python3-prometheus-client python3-yaml gnuplot-nox valgrind)
+  nginx-light openssl wrk socat systemd tmux python3-prometheus-client python3-yaml gnuplot-nox valgrind mptcpize)
 # shellcheck disable=SC2034
 system_packages=(bash-completion fish man-db mandoc scdoc zsh)
 # shellcheck disable=SC2034

@@ -21,14 +21,14 @@
 static int try_log_file(const char *file)
 {
 	char copy[PATH_MAX];
-	int fd = open(file, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = log_open_file(file, false);
 
 	if (fd >= 0) {
 		close(fd);
 		return 0;
 	}
-	if (errno != ENOENT || strlcpy(copy, file, sizeof copy) >= sizeof copy)
-		return -errno;
+	if (fd != -ENOENT || strlcpy(copy, file, sizeof copy) >= sizeof copy)
+		return fd;
 	return access(dirname(copy), W_OK | X_OK) < 0 ? -errno : 0;
 }
 
@@ -41,7 +41,8 @@ void doctor_settings(struct doctor *d)
 			"unset TUPLEBIND_DISABLE");
 	int error = d->config.log_file != NULL ? try_log_file(d->config.log_file) : 0;
 	if (error < 0) {
-		snprintf(figure, sizeof figure, "%.200s: %s", d->config.log_file, strerror(-error));
+		snprintf(figure, sizeof figure, "%.200s: %s", d->config.log_file,
+			error == -ELOOP ? LOG_NO_LINKS : strerror(-error));
 		doctor_tell(d, LEVEL_MEND, "log-file", figure,
 			"it cannot be appended to: programs run without tuplebind", NULL);
 	}

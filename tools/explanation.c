@@ -279,7 +279,7 @@ static int conclude(struct look *l, const struct tally *t, const struct config *
 	}
 	if (c->when_full == FULL_KERNEL)
 		return leave(e, "no tuple is left, and full is kernel");
-	return fail(e, EADDRNOTAVAIL, "no tuple is left");
+	return fail(e, e->protocol == IPPROTO_UDP ? EAGAIN : EADDRNOTAVAIL, "no tuple is left");
 }
 
 static int walk(struct look *l, const struct config *c)

@@ -23,6 +23,7 @@ int preload_find_beside(const char *subcommand, const char *what, const char *hi
 /*
  * Sets LD_PRELOAD: ours first, then what was to be preloaded anyway. A program that cannot load
  * it (@loadable false) goes without, even if a tuplebind around this one has put it there.
+ * Also has AddressSanitizer's programs start with another library in front (ASAN_OPTIONS).
  * Returns 0, or EXIT_TUPLEBIND with the reason told in the name of @subcommand.
  */
 int preload_set(const char *subcommand, const char *library, bool loadable);

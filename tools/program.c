@@ -394,6 +394,14 @@ bool program_find(const char *name, char path[static PATH_MAX])
 	}
 }
 
+/* A launcher that sets LD_PRELOAD anew, to its own library alone. */
+static bool replaces_preloads(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+
+	return strcmp(slash != NULL ? slash + 1 : file, "mptcpize") == 0;
+}
+
 void program_examine(struct program *p, const char *path)
 {
 	answer(p, PROGRAM_SERVED, NULL, NULL);
@@ -401,4 +409,7 @@ void program_examine(struct program *p, const char *path)
 		return;
 	for (int i = 0; i < FILES_MAX && examine_file(p); i++)
 		;
+	if (p->service == PROGRAM_SERVED && replaces_preloads(p->file))
+		answer(p, PROGRAM_UNSERVED, "has programs preload its own library only",
+			"put it in front: mptcpize run tuplebind run PROGRAM");
 }

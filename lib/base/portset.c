@@ -13,6 +13,12 @@ void portset_add_range(struct portset *s, uint16_t first, uint16_t last)
 		s->words[port / 64] |= UINT64_C(1) << (port % 64);
 }
 
+void portset_remove_range(struct portset *s, uint16_t first, uint16_t last)
+{
+	for (unsigned port = first; port <= last; port++)
+		s->words[port / 64] &= ~(UINT64_C(1) << (port % 64));
+}
+
 void portset_add(struct portset *s, const struct portset *other)
 {
 	for (unsigned i = 0; i < 1024; i++)

@@ -12,6 +12,7 @@ struct portset {
 
 void portset_clear(struct portset *s);
 void portset_add_range(struct portset *s, uint16_t first, uint16_t last);
+void portset_remove_range(struct portset *s, uint16_t first, uint16_t last);
 void portset_add(struct portset *s, const struct portset *other);
 void portset_remove(struct portset *s, const struct portset *other);
 void portset_keep(struct portset *s, const struct portset *other); /* only what is in both */

@@ -138,14 +138,6 @@ static void look(struct interface *i)
 	atomic_store_explicit(&i->version, version + 1, memory_order_release);
 }
 
-/* A thread that has gone into another namespace would see that one's interfaces. */
-static bool is_at_home(const struct interface *i)
-{
-	struct netns here;
-
-	return netns_current(&here) == 0 && here.inode == i->netns.inode;
-}
-
 void interface_refresh(struct interface *i)
 {
 	uint64_t now = aside_now();
@@ -153,7 +145,8 @@ void interface_refresh(struct interface *i)
 	if (atomic_load_explicit(&i->looked, memory_order_relaxed) == now ||
 		atomic_exchange_explicit(&i->looking, 1, memory_order_acquire))
 		return;
-	if (is_at_home(i))
+	/* A thread that has gone into another namespace would see that one's. */
+	if (netns_is_here(&i->netns))
 		look(i);
 	atomic_store_explicit(&i->looked, now, memory_order_relaxed);
 	atomic_store_explicit(&i->looking, 0, memory_order_release);

@@ -1,7 +1,11 @@
 #include "choose/plan.h"
 
+#include "base/aside.h"
+#include "base/hash.h"
+#include "base/scratch.h"
 #include "kernel/sysctl.h"
 
+#include <assert.h>
 #include <bsd/string.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -28,10 +32,7 @@ static struct rule *add_rule(struct plan *p)
 static int ports_for(struct plan *p, const char *text, struct plan_ports **out, struct fault *f)
 {
 	struct plan_ports **more;
-	struct ports wanted;
 
-	if (ports_parse(text, &wanted, f) < 0)
-		return -EINVAL;
 	for (unsigned i = 0; i < p->ports_count; i++) {
 		if (strcmp(p->ports[i]->text, text) == 0) {
 			*out = p->ports[i];
@@ -46,14 +47,12 @@ static int ports_for(struct plan *p, const char *text, struct plan_ports **out, 
 	*out = calloc(1, sizeof **out);
 	if (*out == NULL)
 		return out_of_memory(f);
-	(*out)->text = strdup(text);
-	if ((*out)->text == NULL) {
-		free(*out);
-		return out_of_memory(f);
-	}
-	(*out)->wanted = wanted;
+	/* From here plan_free() sees to it. */
 	p->ports[p->ports_count++] = *out;
-	return 0;
+	if (ports_parse(text, &(*out)->wanted, f) < 0)
+		return -EINVAL;
+	(*out)->text = strdup(text);
+	return (*out)->text == NULL ? out_of_memory(f) : 0;
 }
 
 /* Adds a rule for the destinations of @text. */
@@ -215,26 +214,80 @@ void plan_free(struct plan *p)
 	*p = (struct plan){0};
 }
 
-void plan_set_ports(struct plan *p)
-{
-	bool late = atomic_load_explicit(&p->late, memory_order_relaxed);
-	struct portset range, offered, none;
+/* Sets of ports are large: they are worked on in the scratch memory. */
+struct bench {
+	struct portset offered, wanted, by_late;
+};
 
-	portset_clear(&none);
-	sysctl_ports(&range, &offered);
+static_assert(sizeof(struct bench) <= SCRATCH_SIZE, "the sets of ports have room there");
+
+/* What the ports depend on, in a number that is not 0. */
+static uint64_t hash_offer(const struct portset *offered, bool late)
+{
+	static const struct hash_key any;
+
+	return hash_words(&any, offered->words, 1024) << 2 | 2 | late;
+}
+
+static void work_out(struct plan *p, struct bench *b, bool late)
+{
 	for (unsigned i = 0; i < p->ports_count; i++) {
 		struct plan_ports *ports = p->ports[i];
-		struct portset wanted;
 
-		ports_resolve(&ports->wanted, &offered, &wanted);
+		ports_resolve(&ports->wanted, &b->offered, &b->wanted);
 		/*
 		 * Late bind has the kernel look for the port, and it looks only where it
 		 * would for itself: within its range, past the reserved ports.
 		 */
-		struct portset by_late = late ? wanted : none;
-		portset_keep(&by_late, &offered);
-		portorder_set(&ports->order, p->permutation, &by_late, &wanted);
+		if (late)
+			b->by_late = b->wanted;
+		else
+			portset_clear(&b->by_late);
+		portset_keep(&b->by_late, &b->offered);
+		portorder_set(&ports->order, p->permutation, &b->by_late, &b->wanted);
 	}
+}
+
+/* Whoever has the scratch memory is the only one here. */
+static int read_and_set(struct plan *p, struct bench *b)
+{
+	bool late = atomic_load_explicit(&p->late, memory_order_relaxed);
+	/* The whole range is of no interest. */
+	int error = sysctl_ports(&b->wanted, &b->offered);
+
+	if (error < 0 && p->known != 0)
+		return 0;
+	uint64_t hash = hash_offer(&b->offered, late);
+	if (hash == p->known)
+		return 0;
+	work_out(p, b, late);
+	p->known = hash;
+	return 1;
+}
+
+int plan_set_ports(struct plan *p)
+{
+	/* A thread that has gone into another namespace would read that one's ports. */
+	if (p->home != NULL && !netns_is_here(p->home))
+		return 0;
+	struct bench *b = scratch_take();
+	atomic_store_explicit(
+		&p->looked, b != NULL ? aside_now() : UINT64_MAX, memory_order_relaxed);
+	if (b == NULL)
+		return -EBUSY;
+	int changed = read_and_set(p, b);
+	scratch_put();
+	return changed;
+}
+
+bool plan_look_at_ports(struct plan *p)
+{
+	uint64_t now = aside_now();
+
+	/* One thread a second, and nobody waits for it. */
+	return atomic_load_explicit(&p->looked, memory_order_relaxed) != now &&
+	       atomic_exchange_explicit(&p->looked, now, memory_order_relaxed) != now &&
+	       plan_set_ports(p) == 1;
 }
 
 bool plan_serves(const struct plan *p, const struct addr *faddr, uint16_t fport,

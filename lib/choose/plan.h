@@ -12,6 +12,7 @@
 #include "choose/destindex.h"
 #include "choose/pool.h"
 #include "choose/ports.h"
+#include "kernel/netns.h"
 #include "table/portorder.h"
 
 /* Ports as one rule names them; rules that name the same share one. */
@@ -34,6 +35,9 @@ struct plan {
 	enum when_full when_full;
 	enum when_unusable when_unusable;
 	const struct permutation *permutation;
+	const struct netns *home; /* whose ports they are; NULL: whichever the caller is in */
+	_Atomic uint64_t looked;  /* second of the last look at the kernel's ports */
+	uint64_t known; /* what the ports were worked out from, as a hash; 0: nothing yet */
 	unsigned rule_count, ports_count;
 	struct dest_index dests; /* of the rules but the last, the general one */
 	struct rule *rules;
@@ -48,11 +52,20 @@ int plan_make(struct plan *p, const struct config *c, struct fault *f);
 void plan_free(struct plan *p);
 
 /*
- * Reads the kernel's port range anew and works out which ports are for late and which
- * for explicit bind: at start, when late bind proved missing, when the range proved
- * changed. Takes no memory; async-signal-safe.
+ * Reads the kernel's port range and reserved ports and works out which ports are for late and which
+ * for explicit bind: at start, when late bind proved missing, when the range proved changed. What
+ * cannot be read (no descriptor left, no /proc, another network namespace than @p->home) changes
+ * nothing, but at start, when the kernel's default range stands in. Returns 1 when something is
+ * different now, 0, or -EBUSY when another thread is at it: then the next plan_look_at_ports() does
+ * it. Takes no memory; async-signal-safe. 30 us.
  */
-void plan_set_ports(struct plan *p);
+int plan_set_ports(struct plan *p);
+
+/*
+ * The same once a second, on the way of a connect(): a look at the clock in between. True when
+ * something is different now.
+ */
+bool plan_look_at_ports(struct plan *p);
 
 /* Whether late bind is wanted, and this kernel was not seen to lack it. */
 static inline bool plan_has_late(const struct plan *p)

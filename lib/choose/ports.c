@@ -2,7 +2,10 @@
 
 #include <bsd/string.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define LIST_LONGEST 4095
 
 /* Takes a list such as "20000-40000,50000", blanks allowed around the commas. Port 0 does not
  * exist. */
@@ -56,32 +59,41 @@ static int parse_part(const char *text, struct ports *p, struct fault *f)
 
 static void keep_part(const struct ports *p, struct portset *s)
 {
-	struct portset part;
+	unsigned port = p->part - 1;
 
-	portset_clear(&part);
-	for (unsigned port = p->part - 1; port <= UINT16_MAX; port += p->parts)
-		portset_add_range(&part, (uint16_t)port, (uint16_t)port);
-	portset_keep(s, &part);
+	/* Word by word: a second set would be large for a stack. */
+	for (unsigned w = 0; w < 1024; w++) {
+		uint64_t part = 0;
+
+		for (; port < (w + 1) * 64; port += p->parts)
+			part |= UINT64_C(1) << (port % 64);
+		s->words[w] &= part;
+	}
 }
 
 int ports_parse(const char *text, struct ports *p, struct fault *f)
 {
 	const char *slash = strchr(text, '/');
 	size_t length = slash ? (size_t)(slash - text) : strlen(text);
-	char list[4096];
 
-	*p = (struct ports){.parts = 1, .part = 1};
-	if (length >= sizeof list)
+	memset(p, 0, sizeof *p);
+	p->parts = p->part = 1;
+	if (length > LIST_LONGEST)
 		return fault_set(f, "\"%.40s...\" is too long for a list of ports", text);
-	memcpy(list, text, length);
-	list[length] = '\0';
 	if (slash != NULL && parse_part(slash + 1, p, f) < 0)
 		return -EINVAL;
-	p->automatic = strcmp(list, "auto") == 0;
+	p->automatic = length == strlen("auto") && strncmp(text, "auto", length) == 0;
 	if (p->automatic)
 		return 0;
-	if (parse_list(list, &p->list, f) < 0)
-		return -EINVAL;
+	char *list = strndup(text, length);
+	if (list == NULL) {
+		fault_set(f, "out of memory at start");
+		return -ENOMEM;
+	}
+	int error = parse_list(list, &p->list, f);
+	free(list);
+	if (error < 0)
+		return error;
 	/* Which is no other than a part without any port: a typing error, most likely. */
 	keep_part(p, &p->list);
 	return portset_count(&p->list) != 0

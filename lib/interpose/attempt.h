@@ -226,13 +226,16 @@ void stream_check(struct attempt *a);
 /* Gives a TCP socket the tuple of the claim of @a, in this stage. */
 enum tried stream_try(struct attempt *a, enum stage stage);
 
+/* Tells the log that the kernel's port range is another one now. */
+void stream_tell_ports_changed(const struct attempt *a);
+
 /* Lets connects to the destination take even ports by explicit bind for some seconds. */
 void stream_allow_even(const struct attempt *a);
 
 /* Gives a UDP socket the tuple of the claim of @a, in this stage. */
 enum tried datagram_try(struct attempt *a, enum stage stage);
 
-/* Whether UDP sockets can be looked after on this system; asks once. */
+/* Whether UDP sockets can be looked after on this system; if not, asks again every minute. */
 bool datagram_usable(void);
 
 /* Whether the UDP tuple of @a is somebody else's by the kernel. Says yes when it cannot know. */

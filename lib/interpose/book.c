@@ -1,5 +1,6 @@
 #include "interpose/book.h"
 
+#include "table/process.h"
 #include "table/reap.h"
 
 #include <string.h>
@@ -9,9 +10,25 @@
 
 /*
  * An entry, in one word: 0 nothing is known; FRESH a socket the book saw made, with its
- * kind and the count of forks then, perhaps CHANGED since; RECORD the number of a record.
+ * kind and the count of forks then, perhaps CHANGED since, or PASSED; RECORD the number of a
+ * record.
  */
-enum entry { NOTHING = 0, FRESH = 1, RECORD = 2, ENTRY_MASK = 3, CHANGED = 1 << 5 };
+enum entry {
+	NOTHING = 0,
+	FRESH = 1,
+	RECORD = 2,
+	ENTRY_MASK = 3,
+	CHANGED = 1 << 5,
+	PASSED = 1 << 6, /* to another process */
+};
+
+/*
+ * What is maybe shared is looked into when it is closed. A child that closes what it has inherited
+ * would do so 10,000 times in vain. After so many in a row the next look comes when twice as many
+ * have been closed, or a thousand.
+ */
+#define VAIN_FIRST 16
+#define VAIN_MOST  1024
 
 #define CHUNK 4096
 
@@ -26,6 +43,10 @@ struct chunk_of_records {
 static struct {
 	_Atomic pid_t pid;
 	_Atomic uint32_t forks;
+	_Atomic uint32_t vain; /* looks at what is maybe shared, in a row, that found it held */
+	_Atomic uint32_t
+		*mark; /* 1, and in a copy of this memory 0; NULL: there is no such thing */
+	void (*start_copy)(void);
 	struct chunk_of_entries *_Atomic entries[BOOK_DESCRIPTORS / CHUNK];
 	/* Duplicates share records, so there are never more of them than descriptors. */
 	struct chunk_of_records *_Atomic records[BOOK_DESCRIPTORS / CHUNK];
@@ -34,10 +55,39 @@ static struct {
 		records_unused; /* list: number + 1 of the first, and a count against ABA */
 } book;
 
-void book_start(void)
+/* A page that the kernel wipes in every child but those that run in our memory. */
+static _Atomic uint32_t *map_mark(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return NULL;
+	if (madvise(page, size, MADV_WIPEONFORK) == 0)
+		return page;
+	munmap(page, size); /* before Linux 4.14 */
+	return NULL;
+}
+
+void book_start(void (*start_copy)(void))
+{
+	book.start_copy = start_copy;
+	book.mark = map_mark();
+	book_start_copy();
+}
+
+bool book_is_copy(void)
+{
+	return book.mark == NULL || atomic_load_explicit(book.mark, memory_order_relaxed) == 0;
+}
+
+void book_start_copy(void)
 {
 	book_forked();
+	atomic_store_explicit(&book.vain, 0, memory_order_relaxed);
 	atomic_store_explicit(&book.pid, getpid(), memory_order_relaxed);
+	if (book.mark != NULL)
+		atomic_store_explicit(book.mark, 1, memory_order_relaxed);
 }
 
 void book_forked(void)
@@ -47,6 +97,9 @@ void book_forked(void)
 
 bool book_usable(void)
 {
+	/* A fork that ran no handlers of ours: clone(), or the system call itself. */
+	if (book.mark != NULL && book_is_copy())
+		book.start_copy();
 	return atomic_load_explicit(&book.pid, memory_order_relaxed) == getpid();
 }
 
@@ -163,12 +216,46 @@ static struct record *leave(uint64_t entry)
 	return r;
 }
 
+static bool forked_since(const struct record *r)
+{
+	return atomic_load_explicit(&r->forks, memory_order_relaxed) !=
+	       atomic_load_explicit(&book.forks, memory_order_relaxed);
+}
+
+/* Whether a look at a claim will most likely be in vain: those before were. */
+static bool is_vain(const struct record *r)
+{
+	if (!forked_since(r) || book_has_flag(r, RECORD_SHARED))
+		return false;
+	uint32_t vain = atomic_load_explicit(&book.vain, memory_order_relaxed);
+	if (vain < VAIN_FIRST || (vain & (vain - 1)) == 0 || vain % VAIN_MOST == 0)
+		return false;
+	atomic_fetch_add_explicit(&book.vain, 1, memory_order_relaxed);
+	return true;
+}
+
+/* Gives back what somebody else may hold, if nobody does. */
+static void look_into(struct table *t, struct record *r)
+{
+	claim c = atomic_exchange_explicit(&r->claim, CLAIM_NONE, memory_order_acq_rel);
+
+	if (c == CLAIM_NONE)
+		return;
+	if (is_vain(r))
+		process_strayed(t);
+	else if (reap_claim(t, c))
+		atomic_store_explicit(&book.vain, 0, memory_order_relaxed);
+	else
+		atomic_fetch_add_explicit(&book.vain, 1, memory_order_relaxed);
+}
+
 /* Settles a record whose socket was closed without its claim in flight: it is looked into. */
 static void settle_unannounced(struct table *t, struct record *r)
 {
-	if (r != NULL)
-		book_set_flag(r, RECORD_SHARED);
-	book_settle(t, r);
+	if (r == NULL)
+		return;
+	look_into(t, r);
+	put_record(r);
 }
 
 void book_note_socket(struct table *t, int fd, enum sock_kind kind)
@@ -194,15 +281,30 @@ bool book_is_pristine(int fd)
 	       seen >> 32 == atomic_load_explicit(&book.forks, memory_order_relaxed);
 }
 
-void book_note_changed(int fd)
+/* Adds to what is known of a fresh socket; what the entry is then. */
+static uint64_t note(int fd, uint64_t bits)
 {
 	_Atomic uint64_t *entry = entry_of(fd, false);
 	uint64_t seen = entry ? atomic_load_explicit(entry, memory_order_relaxed) : 0;
 
-	while ((seen & (ENTRY_MASK | CHANGED)) == FRESH &&
+	while ((seen & ENTRY_MASK) == FRESH && (seen & bits) != bits &&
 		!atomic_compare_exchange_weak_explicit(
-			entry, &seen, seen | CHANGED, memory_order_relaxed, memory_order_relaxed))
+			entry, &seen, seen | bits, memory_order_relaxed, memory_order_relaxed))
 		;
+	return seen;
+}
+
+void book_note_changed(int fd)
+{
+	note(fd, CHANGED);
+}
+
+void book_note_passed(int fd)
+{
+	struct record *r = entry_record(note(fd, CHANGED | PASSED));
+
+	if (r != NULL)
+		book_set_flag(r, RECORD_SHARED);
 }
 
 struct record *book_find(int fd, enum sock_kind *kind)
@@ -233,7 +335,8 @@ struct record *book_record(int fd, enum sock_kind kind)
 	atomic_store_explicit(&r->takings, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->stale_port, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->descriptors, 1, memory_order_relaxed);
-	atomic_store_explicit(&r->flags, seen_made ? 0 : RECORD_SHARED, memory_order_relaxed);
+	atomic_store_explicit(
+		&r->flags, seen_made && !(seen & PASSED) ? 0 : RECORD_SHARED, memory_order_relaxed);
 	atomic_store_explicit(&r->forks,
 		seen_made ? (uint32_t)(seen >> 32)
 			  : atomic_load_explicit(&book.forks, memory_order_relaxed),
@@ -277,6 +380,11 @@ void book_set_claim(struct record *r, claim c)
 	atomic_store_explicit(&r->claim, c, memory_order_release);
 }
 
+bool book_holds(const struct record *r, claim c)
+{
+	return atomic_load_explicit(&r->claim, memory_order_acquire) == c;
+}
+
 void book_give_back(struct table *t, struct record *r)
 {
 	claim c = atomic_exchange_explicit(&r->claim, CLAIM_NONE, memory_order_acq_rel);
@@ -296,9 +404,7 @@ struct record *book_remove(int fd)
 
 bool book_maybe_shared(const struct record *r)
 {
-	return book_has_flag(r, RECORD_SHARED) ||
-	       atomic_load_explicit(&r->forks, memory_order_relaxed) !=
-		       atomic_load_explicit(&book.forks, memory_order_relaxed);
+	return book_has_flag(r, RECORD_SHARED) || forked_since(r);
 }
 
 void book_give_back_ended(struct table *t, struct record *r)
@@ -313,9 +419,8 @@ void book_settle(struct table *t, struct record *r)
 {
 	if (r == NULL)
 		return;
-	/* What somebody else may hold is looked into. */
 	if (book_maybe_shared(r))
-		book_give_back_ended(t, r);
+		look_into(t, r);
 	else
 		book_give_back(t, r);
 	put_record(r);

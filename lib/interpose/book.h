@@ -23,7 +23,8 @@
 
 #include <stdbool.h>
 
-#define BOOK_DESCRIPTORS (1u << 20)
+/* A million is the most that a process can have by default (fs.nr_open). */
+#define BOOK_DESCRIPTORS (1u << 26)
 
 enum record_flag {
 	RECORD_SHARED = 1,    /* maybe shared, whatever the forks say */
@@ -50,13 +51,25 @@ struct record {
 	struct record *after; /* in a list for book_settle_all() */
 };
 
-/* Starts the book, or goes on with the copy in a forked child. */
-void book_start(void);
+/*
+ * Starts the book; @start_copy is called in a child that has a copy of it and no other way to know
+ * (a fork without handlers), and is to call book_start_copy(). Maps a page.
+ */
+void book_start(void (*start_copy)(void));
+
+/* In a forked child: goes on with the copy. */
+void book_start_copy(void);
+
+/* False where book_start_copy() is not needed (any more); true if that cannot be told. */
+bool book_is_copy(void);
 
 /* Before and after a fork, in the parent: what is open now is maybe shared. */
 void book_forked(void);
 
-/* False in a vfork child or a process the book does not know: leave it alone. One system call. */
+/*
+ * False in a child that runs in its parent's memory (vfork()): leave it alone. In any other child
+ * the copy is started first. One system call.
+ */
 bool book_usable(void);
 
 /* True when something is noted for @fd. Reads one word. */
@@ -77,6 +90,9 @@ bool book_is_pristine(int fd);
 /* Something has: bind(), an option that decides about addresses and ports, a connect() without us.
  */
 void book_note_changed(int fd);
+
+/* The descriptor is being sent to another process, which may hold the socket from now on. */
+void book_note_passed(int fd);
 
 /* The record of @fd, or NULL when it has none; *kind is KIND_OTHER when the book does not know. */
 struct record *book_find(int fd, enum sock_kind *kind);
@@ -111,6 +127,12 @@ bool book_maybe_shared(const struct record *r);
 /* Sets and gives back what a record holds, which is in flight (claim_give_back()). */
 void book_set_claim(struct record *r, claim c);
 void book_give_back(struct table *t, struct record *r);
+
+/*
+ * Whether the record still stands for a claim that the caller has put there. If not, another thread
+ * has closed the descriptor meanwhile, and the record may be another socket's by now.
+ */
+bool book_holds(const struct record *r, claim c);
 
 /*
  * The same for a claim that is not in flight and whose tuple the kernel has let go, perhaps long

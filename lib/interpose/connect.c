@@ -38,10 +38,11 @@ int attempt_call(struct attempt *a)
  */
 static int connect_again(struct attempt *a)
 {
+	claim held = atomic_load_explicit(&a->record->claim, memory_order_acquire);
 	int result = attempt_call(a);
 	int error = result < 0 ? errno : 0;
 
-	if (!attempt_kept(a, error)) {
+	if (!attempt_kept(a, error) && book_holds(a->record, held)) {
 		tuple_lost(a->record, a->fd, NULL);
 		errno = error;
 	}
@@ -260,6 +261,8 @@ static int run(struct attempt *a)
 		return a->send == NULL ? disconnect(a) : attempt_call(a);
 	if (!addr_from_sockaddr(a->to, a->length, &a->faddr, &a->fport) || !is_ours(a))
 		return attempt_call(a);
+	if (plan_look_at_ports(&library.plan))
+		stream_tell_ports_changed(a);
 	if (!has_claim(a))
 		return take_over(a);
 	return a->protocol == IPPROTO_UDP ? datagram_connect_again(a) : connect_again(a);

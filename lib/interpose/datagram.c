@@ -35,7 +35,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#define UNSHARED_SECONDS 5 /* then it may be different again */
+#define UNSHARED_SECONDS 5  /* then it may be different again */
+#define UNUSABLE_SECONDS 60 /* then udp_diag may have been loaded */
 
 static void tell_unusable(int error)
 {
@@ -53,15 +54,22 @@ static void tell_unusable(int error)
 
 bool datagram_usable(void)
 {
-	static _Atomic int known; /* yes; what could not be asked now may be asked later */
+	static _Atomic int known;      /* 1: yes, -1: no */
+	static _Atomic uint64_t again; /* second in which it may be different */
+	int usable = atomic_load_explicit(&known, memory_order_relaxed);
 
-	if (atomic_load_explicit(&known, memory_order_relaxed))
+	if (usable > 0)
 		return true;
+	if (usable < 0 && aside_now() < atomic_load_explicit(&again, memory_order_relaxed))
+		return false;
 	int error = diag_answers(IPPROTO_UDP);
 	if (error < 0)
 		tell_unusable(error);
-	else
-		atomic_store_explicit(&known, 1, memory_order_relaxed);
+	/* No word of the kernel: there is no descriptor or memory now. */
+	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM)
+		return false;
+	atomic_store_explicit(&again, aside_now() + UNUSABLE_SECONDS, memory_order_relaxed);
+	atomic_store_explicit(&known, error == 0 ? 1 : -1, memory_order_relaxed);
 	return error == 0;
 }
 

@@ -1,6 +1,7 @@
 #include "interpose/library.h"
 
 #include "base/event.h"
+#include "base/scratch.h"
 #include "kernel/diag.h"
 #include "kernel/memory.h"
 #include "kernel/sock.h"
@@ -59,7 +60,11 @@ static void after_fork_in_parent(void)
 
 void library_start_child(void)
 {
-	book_start();
+	/* A call in another library's handler came before ours. */
+	if (!book_is_copy())
+		return;
+	book_start_copy();
+	scratch_forked();
 	claim_walk_start(&library.walk);
 	start_sources();
 	/* Counts into the stripe of its own and is entered when it first connects. */
@@ -90,6 +95,7 @@ static int prepare(const struct config *c, struct fault *f)
 		return error;
 	table_path(library.table_path, c->table, geteuid(), &library.netns);
 	library.plan.permutation = &library.table.permutation;
+	library.plan.home = &library.netns;
 	plan_set_ports(&library.plan);
 	return 0;
 }
@@ -170,7 +176,7 @@ __attribute__((constructor)) static void start(void)
 	if (error == 0 && log_error < 0)
 		error = fault_set(&fault,
 			"TUPLEBIND_LOG_FILE: \"%.100s\" cannot be appended to: %s", config.log_file,
-			strerror(-log_error));
+			log_error == -ELOOP ? LOG_NO_LINKS : strerror(-log_error));
 	if (error == 0)
 		error = prepare(&config, &fault);
 	if (error == 0)
@@ -195,7 +201,7 @@ __attribute__((constructor)) static void start(void)
 		errno = saved;
 		return;
 	}
-	book_start();
+	book_start(library_start_child);
 	claim_walk_start(&library.walk);
 	start_sources();
 	process_enter(&library.table, &library.self);

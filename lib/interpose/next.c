@@ -23,6 +23,7 @@ const struct next *next(void)
 		find(&found.connect, "connect");
 		find(&found.sendto, "sendto");
 		find(&found.sendmsg, "sendmsg");
+		find(&found.sendmmsg, "sendmmsg");
 		find(&found.close, "close");
 		find(&found.close_range, "close_range");
 		find(&found.closefrom, "closefrom");
@@ -34,6 +35,7 @@ const struct next *next(void)
 		find(&found.fork_, "_Fork");
 		find(&found.setns, "setns");
 		find(&found.unshare, "unshare");
+		find(&found.mlockall, "mlockall");
 		atomic_store_explicit(&complete, 1, memory_order_release);
 	}
 	return &found;

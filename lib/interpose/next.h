@@ -14,6 +14,13 @@
 /* Only what carries this is in the dynamic symbol table. */
 #define EXPORT __attribute__((visibility("default")))
 
+/* The type of sendmmsg()'s flags. */
+#ifdef __GLIBC__
+typedef int mmsg_flags;
+#else
+typedef unsigned mmsg_flags;
+#endif
+
 struct next {
 	int (*socket)(int, int, int);
 	int (*bind)(int, const struct sockaddr *, socklen_t);
@@ -22,6 +29,7 @@ struct next {
 	int (*connect)(int, const struct sockaddr *, socklen_t);
 	ssize_t (*sendto)(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
 	ssize_t (*sendmsg)(int, const struct msghdr *, int);
+	int (*sendmmsg)(int, struct mmsghdr *, unsigned, mmsg_flags);
 	int (*close)(int);
 	int (*close_range)(unsigned, unsigned, int);
 	void (*closefrom)(int);
@@ -33,6 +41,7 @@ struct next {
 	pid_t (*fork_)(void); /* _Fork */
 	int (*setns)(int, int);
 	int (*unshare)(int);
+	int (*mlockall)(int);
 };
 
 /* The next definitions. One look at a word, after the first call. */

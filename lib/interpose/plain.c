@@ -108,7 +108,9 @@ EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_
 
 static void note_namespace(void)
 {
-	atomic_store_explicit(&trust.lost, 1, memory_order_relaxed);
+	/* A vfork child's namespace is not its parent's. */
+	if (library_active() && book_usable())
+		atomic_store_explicit(&trust.lost, 1, memory_order_relaxed);
 }
 
 EXPORT int setns(int fd, int type)

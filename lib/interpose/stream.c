@@ -24,7 +24,7 @@
 #define PEER_SECONDS	 1
 #define VARIES_SECONDS	 60
 
-static void tell_ports_changed(const struct attempt *a)
+void stream_tell_ports_changed(const struct attempt *a)
 {
 	static struct event_limit limit;
 	struct event e;
@@ -97,7 +97,7 @@ void stream_check(struct attempt *a)
 	struct addr local, peer;
 	uint16_t port, fport;
 
-	if (sock_local(a->fd, &local, &port) < 0 || port == 0)
+	if (!book_holds(a->record, a->claim) || sock_local(a->fd, &local, &port) < 0 || port == 0)
 		return;
 	bool moved = !addr_equal(&local, &a->laddr);
 	bool changed = a->lport != 0 && port != a->lport;
@@ -117,7 +117,7 @@ void stream_check(struct attempt *a)
 		a->claim = CLAIM_NONE;
 	book_set_claim(a->record, a->claim);
 	if (changed) {
-		tell_ports_changed(a);
+		stream_tell_ports_changed(a);
 		plan_set_ports(&library.plan);
 	}
 }

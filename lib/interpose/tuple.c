@@ -198,7 +198,12 @@ enum tried tuple_done(struct attempt *a, int error, enum tuplebind_counter way)
 
 enum tried tuple_finish(struct attempt *a, int error, enum tuplebind_counter way)
 {
-	if (!attempt_kept(a, error)) {
+	if (!book_holds(a->record, a->claim)) {
+		/* Closed by another thread meanwhile. The kernel has let go of the socket now. */
+		flight_end(a->flight);
+		a->flight = NULL;
+		reap_claim(&library.table, a->claim);
+	} else if (!attempt_kept(a, error)) {
 		/* Refused, timed out, no route: the socket holds its tuple no more. */
 		tuple_lost(a->record, a->fd, a->flight);
 	} else {

@@ -363,6 +363,7 @@ static int no_tuple_left(struct attempt *a)
 {
 	static struct event_limit limit;
 	bool to_kernel = library.plan.when_full == FULL_KERNEL;
+	bool udp = a->protocol == IPPROTO_UDP; /* for which the kernel has another answer */
 	struct event e;
 
 	table_count(&library.table, TUPLEBIND_FULL);
@@ -370,13 +371,16 @@ static int no_tuple_left(struct attempt *a)
 	if (event_begin_limited(&e, LOG_WARN, "full", &limit)) {
 		attempt_describe(&e, a);
 		event_text(&e, "reason", "no tuple left");
-		event_text(&e, "then", to_kernel ? "the kernel may try" : "EADDRNOTAVAIL");
+		event_text(&e, "then",
+			to_kernel ? "the kernel may try"
+			: udp	  ? "EAGAIN"
+				  : "EADDRNOTAVAIL");
 		event_end(&e);
 	}
 	if (to_kernel)
 		return walk_leave_to_kernel(a, SEARCH_FREELY, TUPLEBIND_PASSED_FULL);
 	tuple_restore(a->record, a->fd);
-	errno = EADDRNOTAVAIL;
+	errno = udp ? EAGAIN : EADDRNOTAVAIL;
 	return -1;
 }
 

@@ -117,7 +117,7 @@ static int list(int fd, struct listing *l, struct addresses_buffer *buffer)
 	int strict = 1, done = 0;
 
 	/* Then the kernel looks at ifa_index; where it does not, we do. */
-	setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &strict, sizeof strict);
+	syscall(SYS_setsockopt, fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &strict, sizeof strict);
 	if (syscall(SYS_sendto, fd, &request, sizeof request, 0, NULL, 0) < 0)
 		return -errno;
 	while (done == 0) {

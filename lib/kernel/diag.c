@@ -1,5 +1,6 @@
 #include "kernel/diag.h"
 
+#include "base/scratch.h"
 #include "kernel/netlink.h"
 #include "kernel/sock.h"
 
@@ -261,7 +262,7 @@ static void dump_message(const struct dump *d, const struct inet_diag_msg *m)
  * One family's dump. The filter is a two-step program: destination port >= fport, then
  * <= fport; a jump past the end refuses the socket.
  */
-static int dump_family(int fd, int family, const struct dump *d)
+static int dump_family(int fd, int family, const struct dump *d, char buffer[static SCRATCH_SIZE])
 {
 	struct request request = {
 		.head = {.nlmsg_type = SOCK_DIAG_BY_FAMILY,
@@ -286,15 +287,13 @@ static int dump_family(int fd, int family, const struct dump *d)
 		{.iov_base = filter, .iov_len = sizeof filter},
 	};
 	static const size_t with_filter = 3, without = 1;
-	/* Not larger: this may run on a signal's stack. */
-	_Alignas(struct nlmsghdr) char buffer[8192];
 
 	request.head.nlmsg_len = sizeof request + (d->fport ? sizeof attribute + sizeof filter : 0);
 	int error = send_bytes(fd, parts, d->fport ? with_filter : without);
 	if (error < 0)
 		return error;
 	for (;;) {
-		long got = receive(fd, buffer, sizeof buffer, 0);
+		long got = receive(fd, buffer, SCRATCH_SIZE, 0);
 
 		if (got <= 0)
 			return got < 0 ? (int)got : -EPROTO;
@@ -318,9 +317,12 @@ static int dump(const struct dump *d)
 
 	if (fd < 0)
 		return fd;
-	int error = dump_family(fd, AF_INET, d);
+	char *buffer = scratch_take();
+	int error = buffer == NULL ? -EBUSY : dump_family(fd, AF_INET, d, buffer);
 	if (error == 0)
-		error = dump_family(fd, AF_INET6, d);
+		error = dump_family(fd, AF_INET6, d, buffer);
+	if (buffer != NULL)
+		scratch_put();
 	diag_close(fd);
 	return error;
 }

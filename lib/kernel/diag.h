@@ -59,7 +59,8 @@ int diag_answers(int protocol);
  * Visits all sockets of @protocol (IPPROTO_TCP, IPPROTO_UDP) that have a foreign
  * address, of the calling process's network namespace; @fport other than 0 only those
  * to that foreign port. O(sockets of the namespace): about 28 ms to walk 120,000. Returns 0
- * or -errno. No cancellation point.
+ * or -errno, -EBUSY when another thread has the scratch memory (base/scratch.h), which @visit may
+ * not use either. No cancellation point.
  */
 int diag_dump(int protocol, uint16_t fport, diag_visit *visit, void *context);
 
@@ -67,7 +68,6 @@ int diag_dump(int protocol, uint16_t fport, diag_visit *visit, void *context);
 typedef void diag_port(void *context, uint16_t port);
 
 /*
- * Visits the ports of all listening TCP sockets of the namespace. Returns 0 or -errno. No
- * cancellation point.
+ * Visits the ports of all listening TCP sockets of the namespace. As diag_dump().
  */
 int diag_listeners(diag_port *visit, void *context);

@@ -30,13 +30,24 @@ int netns_current(struct netns *ns)
 		ns->cookie = cookie_of(fd);
 		syscall(SYS_close, fd);
 	}
-	if (stat("/proc/self/ns/net", &st) == 0)
+	if (stat("/proc/thread-self/ns/net", &st) == 0)
 		ns->inode = st.st_ino;
 	else if (ns->cookie != 0)
 		ns->inode = ns->cookie;
 	else
 		return -errno;
 	return 0;
+}
+
+bool netns_is_here(const struct netns *ns)
+{
+	struct netns here;
+
+	if (netns_current(&here) < 0)
+		return false;
+	/* Each may be missing now and then: without a descriptor left, without /proc. */
+	return here.cookie != 0 && ns->cookie != 0 ? here.cookie == ns->cookie
+						   : here.inode == ns->inode;
 }
 
 bool netns_has_socket(const struct netns *ns, int fd)

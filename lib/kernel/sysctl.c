@@ -33,10 +33,11 @@ static int next_byte(struct reader *r)
 }
 
 /*
- * Reads pairs "a-b", "a b" (when @blank_joins) or single ports and adds them to @set. Returns
- * how many ranges it read, or -errno.
+ * Reads pairs "a-b", "a b" (when @blank_joins) or single ports and has @take add them to @set or
+ * take them out of it. Returns how many ranges it read, or -errno.
  */
-static int read_ranges(const char *file, bool blank_joins, struct portset *set)
+static int read_ranges(const char *file, bool blank_joins,
+	void (*take)(struct portset *s, uint16_t first, uint16_t last), struct portset *set)
 {
 	struct reader r = {.at = 0, .length = 0};
 	unsigned long number = 0, first = 0;
@@ -65,8 +66,7 @@ static int read_ranges(const char *file, bool blank_joins, struct portset *set)
 			first = number;
 			joined = true;
 		} else {
-			portset_add_range(
-				set, (uint16_t)(joined ? first : number), (uint16_t)number);
+			take(set, (uint16_t)(joined ? first : number), (uint16_t)number);
 			joined = false;
 			ranges++;
 		}
@@ -79,17 +79,12 @@ static int read_ranges(const char *file, bool blank_joins, struct portset *set)
 
 int sysctl_ports(struct portset *range, struct portset *free_ports)
 {
-	struct portset reserved;
-	int error;
-
 	portset_clear(range);
-	portset_clear(&reserved);
-	error = read_ranges(RANGE_FILE, true, range);
+	int error = read_ranges(RANGE_FILE, true, portset_add_range, range);
 	if (error <= 0 || portset_count(range) == 0)
 		portset_add_range(range, 32768, 60999);
-	if (error > 0)
-		error = read_ranges(RESERVED_FILE, false, &reserved);
 	*free_ports = *range;
-	portset_remove(free_ports, &reserved);
+	if (error > 0)
+		error = read_ranges(RESERVED_FILE, false, portset_remove_range, free_ports);
 	return error < 0 ? error : 0;
 }

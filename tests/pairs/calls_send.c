@@ -1,5 +1,5 @@
 /*
- * sendto() and sendmsg(), those that connect (MSG_FASTOPEN) and all others.
+ * sendto(), sendmsg() and sendmmsg(), those that connect (MSG_FASTOPEN) and all others.
  */
 #include "pairs.h"
 
@@ -176,6 +176,42 @@ static void message_control_unmapped(int fd, const struct call *c)
 	CALL("sendmsg", sendmsg(fd, &m, c->flags | SIGNALLESS));
 }
 
+/* So many messages at once, the second one with a descriptor. */
+static void messages(int fd, const struct call *c)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+			     .cmsg_level = SOL_SOCKET,
+			     .cmsg_type = SCM_RIGHTS}};
+	struct address a = address_of(place->loopback, c->port);
+	struct iovec part = {hello, 5};
+	struct mmsghdr m[2] = {{.msg_hdr = {.msg_iov = &part, .msg_iovlen = 1}},
+		{.msg_hdr = {.msg_iov = &part,
+			 .msg_iovlen = 1,
+			 .msg_control = &control,
+			 .msg_controllen = sizeof control}}};
+
+	memcpy(CMSG_DATA(&control.header), &c->value, sizeof c->value);
+	if (c->port != 0) {
+		m[0].msg_hdr.msg_name = &a.storage;
+		m[0].msg_hdr.msg_namelen = a.length;
+	}
+	CALL("sendmmsg", sendmmsg(fd, m, (unsigned)c->length, c->flags | SIGNALLESS));
+	tell("lengths=%u,%u", m[0].msg_len, m[1].msg_len);
+}
+
+static void messages_null(int fd, const struct call *c)
+{
+	CALL("sendmmsg", sendmmsg(fd, NULL, (unsigned)c->length, c->flags | SIGNALLESS));
+}
+
+static void messages_unmapped(int fd, const struct call *c)
+{
+	CALL("sendmmsg", sendmmsg(fd, nowhere(), (unsigned)c->length, c->flags | SIGNALLESS));
+}
+
 #define FAST .flags = MSG_FASTOPEN
 
 const struct call calls_send[] = {
@@ -253,6 +289,15 @@ const struct call calls_send[] = {
 	{"message, -1 parts", message_parts, .length = -1, .value = 1},
 	{"message, unmapped parts", message_unmapped_parts},
 	{"message, unmapped parts, fastopen", message_unmapped_parts, FAST},
+	{"messages", messages, .length = 1},
+	{"messages, two", messages, .length = 2, .value = 1},
+	{"messages, two, a closed descriptor", messages, .length = 2, .value = 999},
+	{"messages, none", messages, .length = 0},
+	{"messages to loopback", messages, .length = 1, .port = OPEN_PORT},
+	{"messages, NULL", messages_null, .length = 1},
+	{"messages, NULL, none", messages_null, .length = 0},
+	{"messages, unmapped", messages_unmapped, .length = 1},
+	{"messages, unmapped, very many", messages_unmapped, .length = -1},
 	{"message with a descriptor", message_with_descriptor, .value = 1},
 	{"message with descriptor -1", message_with_descriptor, .value = -1},
 	{"message with a closed descriptor", message_with_descriptor, .value = 999},

@@ -3,9 +3,10 @@
  *
  * The answer is the call's result, or the name of the error. errno is set to a mark before
  * each call; when a call that succeeds has changed it, the answer ends in " errno". The table of
- * orders at the end of this file says what can be asked for. Orders come on descriptor IN (0) and
- * answers go to OUT (1), which survive "exec". An order that is "child ..." goes to the child of
- * the last "fork".
+ * orders at the end of this file says what can be asked for. "stack ORDER" makes the call on a
+ * stack of its own and answers with the bytes of it that were used as well. Orders come on
+ * descriptor IN (0) and answers go to OUT (1), which survive "exec". An order that is "child ..."
+ * goes to the child of the last "fork".
  */
 #include "endpoint.h"
 
@@ -13,9 +14,11 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -31,6 +34,7 @@
 #define LINE_MAX_BYTES 4096
 #define WORDS_MAX      16
 #define A_WHILE_US     100000
+#define PAINT	       0xa5
 
 static int orders = STDIN_FILENO, answers = STDOUT_FILENO;
 static pid_t child_pid;
@@ -82,6 +86,15 @@ static int do_connect(char **words)
 	struct endpoint to = endpoint_of(words + 1);
 
 	return connect(number(words[0]), (struct sockaddr *)&to.address, to.length);
+}
+
+/* A send that connects. */
+static int do_fastopen(char **words)
+{
+	struct endpoint to = endpoint_of(words + 1);
+
+	return (int)sendto(
+		number(words[0]), "x", 1, MSG_FASTOPEN, (struct sockaddr *)&to.address, to.length);
 }
 
 /* connect() past libc. */
@@ -365,10 +378,55 @@ static int do_cancel(char **words)
 	return 0;
 }
 
-/* "pass FD" sends FD to the child, whose "take" receives it. */
+/* "begin_connect ..." as connect, in a thread; "end_connect" waits for it and tells what it got. */
+static struct {
+	pthread_t thread;
+	struct endpoint to;
+	int fd, error;
+} beside;
+
+static void *connect_beside(void *unused)
+{
+	beside.error =
+		connect(beside.fd, (struct sockaddr *)&beside.to.address, beside.to.length) < 0
+			? errno
+			: 0;
+	return NULL;
+}
+
+static int do_begin_connect(char **words)
+{
+	beside.fd = number(words[0]);
+	beside.to = endpoint_of(words + 1);
+	return pthread_create(&beside.thread, NULL, connect_beside, NULL) == 0 ? 0 : -1;
+}
+
+static int do_end_connect(char **words)
+{
+	pthread_join(beside.thread, NULL);
+	snprintf(answer, sizeof answer, "%s", beside.error ? strerrorname_np(beside.error) : "0");
+	return 0;
+}
+
+/* "pass FD" sends FD to the child, whose "take" receives it; "pass_many" by sendmmsg(). */
 static int passing[2] = {-1, -1};
 
-static int do_pass(char **words)
+static ssize_t send_one(struct msghdr *message)
+{
+	return sendmsg(passing[0], message, 0);
+}
+
+static ssize_t send_many(struct msghdr *message)
+{
+	struct mmsghdr messages[2] = {{.msg_hdr = *message}, {.msg_hdr = *message}};
+
+	/* The first one brings a byte only, which "take" reads past. */
+	messages[0].msg_hdr.msg_control = NULL;
+	messages[0].msg_hdr.msg_controllen = 0;
+	return sendmmsg(passing[0], messages, 2, 0);
+}
+
+static int pass(char **words, ssize_t (*send_it)(struct msghdr *message))
 {
 	char byte = 'x', control[CMSG_SPACE(sizeof(int))] = "";
 	struct iovec part = {.iov_base = &byte, .iov_len = 1};
@@ -383,7 +441,17 @@ static int do_pass(char **words)
 	head->cmsg_type = SCM_RIGHTS;
 	head->cmsg_len = CMSG_LEN(sizeof fd);
 	memcpy(CMSG_DATA(head), &fd, sizeof fd);
-	return (int)sendmsg(passing[0], &message, 0);
+	return (int)send_it(&message);
+}
+
+static int do_pass(char **words)
+{
+	return pass(words, send_one);
+}
+
+static int do_pass_many(char **words)
+{
+	return pass(words, send_many);
 }
 
 static int do_take(char **words)
@@ -396,8 +464,11 @@ static int do_take(char **words)
 		.msg_controllen = sizeof control};
 	int fd = -1;
 
-	if (recvmsg(passing[1], &message, 0) != 1 || CMSG_FIRSTHDR(&message) == NULL)
-		return -1;
+	do {
+		message.msg_controllen = sizeof control;
+		if (recvmsg(passing[1], &message, 0) != 1)
+			return -1;
+	} while (CMSG_FIRSTHDR(&message) == NULL);
 	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
 	return fd;
 }
@@ -434,6 +505,17 @@ static int do_raw_fork(char **words)
 	return fork_with(_Fork);
 }
 
+/* No libc, so no handlers. */
+static pid_t fork_by_system_call(void)
+{
+	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static int do_clone(char **words)
+{
+	return fork_with(fork_by_system_call);
+}
+
 /* A vfork child closes descriptors FIRST to LAST, as spawning programs do, and ends. */
 static int do_vfork(char **words)
 {
@@ -466,6 +548,21 @@ static int do_vfork_option(char **words)
 	return WEXITSTATUS(status);
 }
 
+/* A vfork child enters the network namespace in which it is, and ends. */
+static int do_vfork_setns(char **words)
+{
+	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), status;
+	pid_t pid = vfork();
+
+	if (pid == 0)
+		_exit(setns(fd, CLONE_NEWNET) == 0 ? 0 : 1);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -1;
+	close(fd);
+	errno = UNTOUCHED;
+	return WEXITSTATUS(status);
+}
+
 static int do_wait(char **words)
 {
 	int status, result = waitpid(child_pid, &status, 0);
@@ -474,6 +571,14 @@ static int do_wait(char **words)
 		snprintf(answer, sizeof answer, "%s %d", WIFSIGNALED(status) ? "signal" : "exit",
 			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	return result < 0 ? -1 : 0;
+}
+
+/* "lock current", "lock future" or "lock both": mlockall(). */
+static int do_lock(char **words)
+{
+	return mlockall(strcmp(words[0], "future") == 0	   ? MCL_FUTURE
+			: strcmp(words[0], "current") == 0 ? MCL_CURRENT
+							   : MCL_CURRENT | MCL_FUTURE);
 }
 
 static int do_exec(char **words)
@@ -507,6 +612,7 @@ static const struct {
 } table[] = {
 	{"socket", 1, do_socket},	    /* KIND */
 	{"connect", 3, do_connect},	    /* FD ADDRESS PORT */
+	{"fastopen", 3, do_fastopen},	    /* as connect, by sendto() */
 	{"raw_connect", 3, do_raw_connect}, /* as connect, past libc */
 	{"unspec", 1, do_unspec},	    /* FD: connect() to AF_UNSPEC */
 	{"raw_unspec", 1, do_raw_unspec},   /* past libc */
@@ -535,14 +641,20 @@ static const struct {
 	{"interrupt", 3, do_interrupt}, /* as connect */
 	{"interrupt_connect", 5, do_interrupt_connect},
 	{"interrupt_close", 3, do_interrupt_close},
-	{"cancel", 3, do_cancel}, /* as connect */
+	{"cancel", 3, do_cancel},		/* as connect */
+	{"begin_connect", 3, do_begin_connect}, /* as connect */
+	{"end_connect", 0, do_end_connect},
 	{"pass", 1, do_pass},
+	{"pass_many", 1, do_pass_many},
 	{"take", 0, do_take},
 	{"fork", 0, do_fork},
 	{"_Fork", 0, do_raw_fork},
+	{"clone", 0, do_clone},
 	{"vfork", 2, do_vfork},
 	{"vfork_option", 2, do_vfork_option},
+	{"vfork_setns", 0, do_vfork_setns},
 	{"wait", 0, do_wait},
+	{"lock", 1, do_lock},
 	{"exec", 0, do_exec},
 	{"exit", 0, do_exit},
 	{"_exit", 0, do_quick_exit},
@@ -564,28 +676,80 @@ static bool read_line(int fd, char line[LINE_MAX_BYTES])
 	return false;
 }
 
+/* The call of an order, and what came of it. */
+static struct {
+	int (*run)(char **words);
+	char **words;
+	int result, error;
+	bool measured;
+	size_t used; /* bytes of the stack */
+} call;
+
+static void make_call(void)
+{
+	answer[0] = '\0';
+	errno = UNTOUCHED;
+	call.result = call.run(call.words);
+	call.error = errno;
+}
+
+static void make_call_in_handler(int unused)
+{
+	make_call();
+}
+
+/*
+ * Paints a stack, has the call made on it, and looks how far the paint is gone. A handler's, since
+ * not every libc has makecontext().
+ */
+static void make_call_on_stack(void)
+{
+	static _Alignas(64) unsigned char stack[1 << 18];
+	stack_t there = {.ss_sp = stack, .ss_size = sizeof stack}, none = {.ss_flags = SS_DISABLE};
+	struct sigaction action = {.sa_handler = make_call_in_handler, .sa_flags = SA_ONSTACK};
+	size_t untouched = 0;
+
+	memset(stack, PAINT, sizeof stack);
+	sigaltstack(&there, NULL);
+	sigaction(SIGUSR2, &action, NULL);
+	raise(SIGUSR2);
+	sigaltstack(&none, NULL);
+	while (untouched < sizeof stack && stack[untouched] == PAINT)
+		untouched++;
+	call.used = sizeof stack - untouched;
+}
+
 static void obey(char *line)
 {
-	char *words[WORDS_MAX] = {strtok(line, " ")};
+	char *all[WORDS_MAX] = {strtok(line, " ")}, **words = all;
 	int count = 0;
 
 	while (words[count] != NULL && count + 1 < WORDS_MAX)
 		words[++count] = strtok(NULL, " ");
+	call.measured = count > 1 && strcmp(words[0], "stack") == 0;
+	words += call.measured;
+	count -= call.measured;
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		if (count == 0 || strcmp(words[0], table[i].name) != 0 ||
 			count != table[i].arguments + 1)
 			continue;
-		answer[0] = '\0';
-		errno = UNTOUCHED;
-		int result = table[i].run(words + 1), error = errno;
-		if (result == -2)
+		call.run = table[i].run;
+		call.words = words + 1;
+		if (call.measured)
+			make_call_on_stack();
+		else
+			make_call();
+		if (call.result == -2)
 			return;
-		if (result < 0)
-			snprintf(answer, sizeof answer, "%s", strerrorname_np(error));
+		if (call.result < 0)
+			snprintf(answer, sizeof answer, "%s", strerrorname_np(call.error));
 		else if (answer[0] == '\0')
-			snprintf(answer, sizeof answer, "%d%s", result,
-				error == UNTOUCHED ? "" : " errno");
-		dprintf(answers, "%s\n", answer);
+			snprintf(answer, sizeof answer, "%d%s", call.result,
+				call.error == UNTOUCHED ? "" : " errno");
+		if (call.measured)
+			dprintf(answers, "%s, %zu bytes of stack\n", answer, call.used);
+		else
+			dprintf(answers, "%s\n", answer);
 		return;
 	}
 	dprintf(answers, "not an order\n");

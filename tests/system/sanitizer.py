@@ -32,6 +32,8 @@ WITHOUT = {
     "test_exit_status[words5--11]": "the runtime takes the SIGSEGV over",
     "test_library_that_binds_to_libc_itself": "the runtime refuses RTLD_DEEPBIND",
     "test_probes_in_a_running_program": "gdb traces it, and so LeakSanitizer cannot",
+    "test_vfork_child_enters_a_namespace": "gdb traces it, and so LeakSanitizer cannot",
+    "test_program_with_a_sanitizer": "two runtimes do not go into one program",
     "execute only": "such a program cannot have the runtime preloaded",
 }
 

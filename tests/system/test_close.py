@@ -196,7 +196,22 @@ def test_fork(served, steps, fork, first):
         expect(served, left)
 
 
-@pytest.mark.parametrize("fork", ["fork", "_Fork"])
+def test_child_that_closes_what_it_inherited(served):
+    """Before exec, hundreds. What it leaves claimed the parent has; the rest is reap's."""
+    steps = served.steps()
+    fds = steps.open(TO, PORT, 300)
+    assert steps("fork") == "0"
+    assert steps(f"child close_range {fds[0]} {fds[-1]}") == "0"
+    expect(served, 300)
+    for fd in fds[:100]:
+        assert steps(f"close {fd}") == "0"
+    expect(served, 200)
+    for fd in fds[100:]:
+        assert steps(f"close {fd}") == "0"
+    expect(served, 0)
+
+
+@pytest.mark.parametrize("fork", ["fork", "_Fork", "clone"])
 def test_child_connects_too(served, steps, fork):
     """What a child opens is its own, and is claimed in the same lane."""
     fds = steps.open(TO, PORT, COUNT)
@@ -251,6 +266,16 @@ def test_vfork_child_narrows_the_ports(served):
     assert {t.lport for t in served.tuples(PORT)} <= served.ports
 
 
+def test_vfork_child_enters_a_namespace(served):
+    """Only the child is there: the parent's sockets need not be asked, from then on, where they are."""
+    steps = served.steps()
+    steps.open(TO, PORT)
+    assert steps("vfork_setns") == "0"
+    steps.open(TO, PORT)
+    said = served.must("gdb", "-q", "-nx", "-batch", "-p", steps.program.pid, "-ex", "print trust.lost")
+    assert "$1 = 0\n" in said, said
+
+
 @backends
 def test_python_subprocess(served, backend):
     """subprocess with close_fds closes hundreds of descriptors in a vfork child."""
@@ -277,6 +302,28 @@ input()
     expect_after_reap(served, 0)
 
 
+@pytest.mark.parametrize("how, answer", [("pass", "1"), ("pass_many", "2")])
+@pytest.mark.parametrize("moment", ["before connect", "after connect"])
+def test_passed_on_and_closed(served, steps, how, answer, moment):
+    """sendmsg() and sendmmsg() with SCM_RIGHTS: the claims stay while the receiver has the sockets."""
+    assert steps("fork") == "0"
+    fds = [steps.socket() for _ in range(COUNT)]
+    theirs = []
+    for fd in fds:
+        if moment == "after connect":
+            assert steps.connect(fd, TO, PORT) == "0"
+        assert steps(f"{how} {fd}") == answer
+        theirs.append(steps("child take"))
+        if moment == "before connect":
+            assert steps.connect(fd, TO, PORT) == "0"
+    for fd in fds:
+        assert steps(f"close {fd}") == "0"
+    expect(served, COUNT)
+    for fd in theirs:
+        assert steps(f"child close {fd}") == "0"
+    expect_after_reap(served, 0)
+
+
 @backends
 def test_passed_to_another_process(served, backend):
     """SCM_RIGHTS: who sent it closes it, the receiver holds it. close() cannot know that; the
@@ -297,6 +344,41 @@ def test_passed_to_another_process(served, backend):
     assert steps(f"child close {theirs}") == "0"
     other(f"close {second}")
     expect_after_reap(served, 0)
+
+
+# More than one thread
+
+@pytest.fixture
+def deaf(served):
+    """A port where connections are not answered, the listener's queue being full, until it is closed."""
+    listener = served.steps(preload=None)
+    fd = listener.socket()
+    listener(f"bind {fd} {TO} 9001")
+    listener(f"listen {fd} 0")
+    listener.open(TO, 9001)
+    served.stop_listening = lambda: listener(f"close {fd}")
+    return served
+
+
+@backends
+@pytest.mark.parametrize("order", ["close {}", "dup2 2 {}", "close_range {} {}"])
+def test_closed_while_it_connects(deaf, backend, order):
+    """Another thread closes the descriptor and connects with the same number, in the same place of the book:
+    the first connect ends in an error, and the second connection keeps its claim."""
+    steps = deaf.steps(backend=backend, addrs="127.0.0.9")
+    fd = steps.socket()
+    assert steps(f"begin_connect {fd} {TO} 9001") == "0"
+    harness.eventually(lambda: [s for s in deaf.sockets(9001) if s.state == "SYN-SENT" and s.tuple.laddr == "127.0.0.9"])
+    assert steps(order.format(fd, fd)) in ("0", str(fd))
+    if order.startswith("dup2"):
+        assert steps(f"close {fd}") == "0"
+    assert steps.open(TO, PORT) == [fd]
+    deaf.stop_listening()
+    assert steps("end_connect") in ("ECONNREFUSED", "ECONNRESET")
+    expect(deaf, 1)
+    assert deaf.claims(9001) == []
+    assert steps(f"close {fd}") == "0"
+    expect(deaf, 0)
 
 
 # What only reap can see

@@ -5,7 +5,11 @@ as it is full: what one program gives back is what the next one gets, to the ver
 A full table makes no difference to programs: the kernel chooses, as if tuplebind were absent.
 """
 
+import os
+import re
+import shutil
 import signal
+import tempfile
 
 import harness
 import pytest
@@ -208,3 +212,46 @@ def test_table_large_enough(everywhere):
     assert (counted["bound"], counted["table_full"]) == (LANES, 0)
     assert everywhere.claims(PORT) == everywhere.tuples(PORT)
     assert steps.program.errors() == ""
+
+
+# Memory
+
+@pytest.fixture
+def locked(host):
+    """Starts steps as another user, who may lock so many bytes, with and without the library."""
+    if os.getuid() != 0 or open("/proc/self/uid_map").read().split()[2] == "1":
+        pytest.skip("there is only one user here")
+    host.sink(f"{TO} {PORT}")
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        program, library = (shutil.copy(path, directory) for path in (harness.program("steps"), harness.LIBRARY))
+        user = str(harness.OTHER_USER)
+
+        def start(limit, preload=True, **settings):
+            words = [f"LD_PRELOAD={library}"] if preload else []
+            return harness.Steps(host.start("prlimit", f"--memlock={limit}", "setpriv", "--reuid", user, "--regid", user,
+                                            "--clear-groups", "env", *words, program, **settings))
+
+        yield host, start
+
+
+def in_memory(steps, name):
+    status = open(f"/proc/{steps.program.pid}/status").read()
+    return int(re.search(rf"^{name}:\s+(\d+) kB", status, re.M).group(1))
+
+
+@pytest.mark.parametrize("what", ["current", "future", "both"])
+@pytest.mark.parametrize("limit", [64 << 10, 512 << 10, 6 << 20, 8 << 20])
+def test_mlockall(locked, limit, what):
+    """The answer is what it is without us; and what then gets no memory is served by the kernel."""
+    host, start = locked
+    plain, steps = start(limit, False), start(limit)
+    answer = plain(f"lock {what}")
+    assert steps(f"lock {what}") == answer
+    if answer == "0" and what != "future":
+        assert in_memory(steps, "VmLck") >= in_memory(plain, "VmLck") > 1000
+    fds = steps.open(TO, PORT, 5)
+    assert len(host.tuples(PORT)) == 5 and set(host.claims(PORT)) <= set(host.tuples(PORT))
+    for fd in fds:
+        assert steps(f"close {fd}") == "0"
+    assert host.claims(PORT) == []

@@ -1,5 +1,6 @@
 """The library as a guest: what it exports and needs, its place among other preloads, its log."""
 
+import glob
 import os
 import re
 import subprocess
@@ -10,9 +11,9 @@ import pytest
 TO, PORT = "127.0.0.1", 8001
 
 # What it takes over. A name more would be one more that programs could trip over.
-EXPORTS = {"socket", "bind", "getsockname", "connect", "sendto", "sendmsg", "close", "close_range",
+EXPORTS = {"socket", "bind", "getsockname", "connect", "sendto", "sendmsg", "sendmmsg", "close", "close_range",
            "closefrom", "dup", "dup2", "dup3", "fcntl", "fcntl64", "_Fork", "setsockopt",
-           "setns", "unshare"}
+           "setns", "unshare", "mlockall"}
 
 
 def output(*argv):
@@ -36,6 +37,21 @@ def test_is_hardened():
     dynamic = output("readelf", "-dlW", str(harness.LIBRARY))
     assert "NOW" in dynamic and "TEXTREL" not in dynamic
     assert not re.search(r"GNU_STACK.*RWE", dynamic)
+
+
+# Cancellation points (pthreads(7)) of those that libraries like this one use.
+CANCELLED = {"read", "write", "readv", "writev", "pread", "pread64", "pwrite", "pwrite64", "open", "open64", "openat",
+             "openat64", "creat", "poll", "ppoll", "select", "pselect", "epoll_wait", "nanosleep", "clock_nanosleep",
+             "sleep", "usleep", "recv", "recvfrom", "recvmsg", "send", "accept", "accept4", "wait", "waitpid", "fsync",
+             "sigtimedwait", "sigwait", "sigwaitinfo", "pause", "system"}
+
+
+def test_calls_nothing_that_it_takes_over():
+    """Or it would be its own guest, with a socket it takes for the program's; nor what ends a thread in the middle of
+    its work. What it needs of these it asks the kernel for."""
+    used = {name.split("@")[0] for words in (["-u", harness.BUILD / "lib" / "libtuplebind-core.a"], ["-Du", harness.LIBRARY])
+            for name in output("nm", "--format=just-symbols", *map(str, words)).split()}
+    assert "getsockopt" in used and used & (EXPORTS | CANCELLED) == set()
 
 
 # Other preloads
@@ -73,6 +89,46 @@ def test_other_preload_sees_the_calls(served, tmp_path, preload, backend):
     connects, closes = re.findall(r"\d+", counts.read_text())
     assert int(connects) == 7
     assert int(closes) >= 5
+
+
+@pytest.fixture
+def wrapper(served):
+    """mptcpize's library, which makes of each socket one of Multipath TCP."""
+    found = glob.glob("/usr/lib/*/mptcpize/libmptcpwrap.so*")
+    if not found:
+        pytest.skip("mptcpize is not installed")
+    if not served.steps(preload=None)("socket mptcp").isdigit():
+        pytest.skip("this kernel has no MPTCP")
+    return found[0]
+
+
+def expect_multipath(host, steps):
+    [fd] = steps.open(TO, PORT)
+    assert {t.laddr for t in host.tuples(PORT)} == {"127.0.0.9"}
+    assert host.claims(PORT) == host.tuples(PORT) and host.status()["counters"]["bound"] == 1
+    assert "127.0.0.9" in host.must("ss", "-HanM", "dport", f":{PORT}")
+    assert steps(f"close {fd}") == "0"
+
+
+@pytest.mark.parametrize("order", ["before", "behind"])
+def test_multipath_wrapper(served, wrapper, order):
+    items = (wrapper, harness.LIBRARY) if order == "before" else (harness.LIBRARY, wrapper)
+    expect_multipath(served, served.steps(preload=chain(*items), addrs="127.0.0.9"))
+
+
+def test_multipath_launcher_in_front(served, wrapper):
+    expect_multipath(served, harness.Steps(served.start(
+        "mptcpize", "run", harness.COMMAND, "run", "--addrs", "127.0.0.9", harness.program("steps"))))
+
+
+def test_multipath_launcher_behind(served, wrapper):
+    """It sets LD_PRELOAD anew, so what it starts is not served: which is said, and refused if strict."""
+    steps = harness.Steps(served.start(harness.COMMAND, "run", "mptcpize", "run", harness.program("steps")))
+    steps.open(TO, PORT)
+    [line] = steps.program.errors().splitlines()
+    assert "cannot be taken over" in line and "mptcpize run tuplebind run PROGRAM" in line
+    result = served.run(harness.COMMAND, "run", "--strict", "mptcpize", "run", harness.program("steps"))
+    assert (result.code, result.out) == (78, "") and "not started, strict" in result.err
 
 
 def test_other_preload_by_run(served, tmp_path):

@@ -72,7 +72,9 @@ def test_ports_that_changed_while_it_ran(served):
     told = one(steps.program, "ports-changed")
     assert told["foreign"] == f"{TO}:{PORT}" and "range has changed" in told["reason"]
     ports = [t.lport for t in served.tuples(PORT)]
-    assert int(told["local"].rsplit(":", 1)[1]) in ports and sum(port in served.ports for port in ports) == 3
+    # The look that is due once a second may come before the first mismatch.
+    assert "local" not in told or int(told["local"].rsplit(":", 1)[1]) in ports
+    assert sum(port in served.ports for port in ports) == 3
 
 
 def test_connects(served):

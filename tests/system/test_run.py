@@ -56,6 +56,34 @@ def test_other_preloads_are_kept(host):
     assert environment_of(result)["LD_PRELOAD"] == f"{harness.LIBRARY}:{other}"
 
 
+@pytest.mark.parametrize("words", [[], ["sh", "-c", '"$0"; exit $?']], ids=["itself", "as a child"])
+def test_program_with_a_sanitizer(host, words):
+    """gcc's AddressSanitizer wants to come first. It runs, it is served, and it still finds what it is for."""
+    if not os.path.exists(harness.program("sanitized")):
+        pytest.skip("no AddressSanitizer here")
+    host.sink("127.0.0.1 8001")
+    plain = host.run(*words, harness.program("sanitized"), stdin="socket v4\nconnect 3 127.0.0.1 8001\n")
+    assert (plain.code, plain.out) == (0, "3\n0\n"), plain
+    running = host.start(*words, harness.program("sanitized"), preload="run", addrs="127.0.0.9")
+    steps = harness.Steps(running)
+    [fd] = steps.open("127.0.0.1", 8001)
+    assert host.claims(8001) == host.tuples(8001) != [] and host.tuples(8001)[0].laddr == "127.0.0.9"
+    assert steps(f"close {fd}") == "0" and host.claims(8001) == []
+    assert running.end() == 0 and running.errors() == ""
+
+
+@pytest.mark.parametrize("before, after", [
+    (None, "verify_asan_link_order=0"),
+    ("", "verify_asan_link_order=0"),
+    ("detect_leaks=0", "detect_leaks=0:verify_asan_link_order=0"),
+    ("verify_asan_link_order=1:detect_leaks=0", "verify_asan_link_order=1:detect_leaks=0"),
+])
+def test_options_of_a_sanitizer_are_kept(host, before, after):
+    given = [f"ASAN_OPTIONS={before}"] if before is not None else ["-u", "ASAN_OPTIONS"]
+    result = host.run("env", *given, harness.COMMAND, "run", harness.COMMAND, "run", "env")
+    assert environment_of(result)["ASAN_OPTIONS"] == after
+
+
 @pytest.mark.parametrize("words, code", [
     (["sh", "-c", "exit 0"], 0),
     (["sh", "-c", "exit 7"], 7),

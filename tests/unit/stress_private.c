@@ -84,7 +84,7 @@ static void *use_book(void *argument)
 
 static void stress_book(void)
 {
-	book_start();
+	book_start(book_start_copy);
 	run(use_book);
 	expect(atomic_load(&book_record(COMMON_FD, KIND_TCP6)->descriptors) == 1,
 		"the common descriptor is counted twice");

@@ -8,10 +8,13 @@
 #include "fixture.h"
 #include "interpose/book.h"
 #include "kernel/diag.h"
+#include "table/process.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,11 +22,19 @@
 static struct table t;
 static struct tuplebind_lane lane;
 
+static unsigned copies;
+
+static void note_copy(void)
+{
+	copies++;
+	book_start_copy();
+}
+
 static void setup(void)
 {
 	fixture_table(&t, 0);
 	lane = fixture_lane(1);
-	book_start();
+	book_start(note_copy);
 }
 
 TestSuite(book, .init = setup);
@@ -316,16 +327,102 @@ Test(book, a_forked_child_has_a_copy)
 	hold(5, 1000);
 	child = fork();
 	if (child == 0) {
-		bool strange = !book_usable();
+		bool copy = book_is_copy();
 
-		book_start();
+		book_start_copy();
 		close_fd(5);
-		_exit(strange && book_usable() && !book_has(5) ? 0 : 1);
+		_exit(copy && !book_is_copy() && book_usable() && copies == 0 && !book_has(5) ? 0
+											      : 1);
 	}
 	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_expect_eq(status, 0, "the book does not know the child before it is told");
+	cr_expect_eq(status, 0);
 	cr_expect(book_has(5), "the parent's is another");
 	close_fd(5);
+}
+
+/* A fork that runs no handlers is found out by the first call in the child. */
+Test(book, a_child_that_nobody_announced)
+{
+	int status;
+
+	book_note_socket(&t, 5, KIND_TCP4);
+	hold(5, 1000);
+	pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (child == 0)
+		_exit(book_usable() && copies == 1 && book_usable() && copies == 1 &&
+					book_maybe_shared(record_of(5))
+				? 0
+				: 1);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_expect_eq(status, 0);
+	cr_expect_eq(copies, 0);
+	cr_expect(book_usable());
+}
+
+static int in_our_memory(void *unused)
+{
+	return book_usable() || book_is_copy() || copies != 0;
+}
+
+Test(book, a_child_in_our_memory)
+{
+	static _Alignas(16) char stack[1 << 16];
+	int status;
+	pid_t child =
+		clone(in_our_memory, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_expect_eq(status, 0);
+	cr_expect(book_usable());
+}
+
+Test(book, one_that_was_passed_on_is_maybe_shared)
+{
+	for (int fd = 5; fd < 7; fd++) {
+		book_note_socket(&t, fd, KIND_TCP4);
+		if (fd == 5)
+			book_note_passed(fd);
+		hold(fd, (uint16_t)(1000 + fd));
+		cr_expect_eq(book_maybe_shared(record_of(fd)), fd == 5);
+		book_note_passed(fd);
+		cr_expect(book_maybe_shared(record_of(fd)));
+		cr_expect_not(book_is_pristine(fd));
+	}
+	book_note_passed(8);
+	book_note_passed(-1);
+	cr_expect_not(book_has(8));
+}
+
+/*
+ * A child that closes what its parent holds looks for each in vain: soon at one of a few only. When
+ * a look is not in vain, at each again.
+ */
+Test(book, looks_in_vain_become_fewer)
+{
+	struct fixture_connection c = connected(true);
+	claim theirs = atomic_load(&record_of(5)->claim);
+	unsigned left = 0;
+
+	for (int i = 0; i < 17; i++) {
+		book_forked();
+		close_fd(5);
+		cr_assert(held(c.lport));
+		book_note_socket(&t, 5, KIND_TCP4);
+		book_set_claim(book_record(5, KIND_TCP4), theirs);
+	}
+	for (uint16_t port = 1; port <= 200; port++) {
+		uint64_t strays = process_strays_told(&t);
+
+		book_note_socket(&t, 6, KIND_TCP4);
+		hold(6, port);
+		book_forked();
+		close_fd(6);
+		left += held(port);
+		cr_assert(!held(port) || process_strays_told(&t) != strays, "reap is told");
+	}
+	cr_expect_geq(left, 1);
+	cr_expect_lt(left, 64);
+	cr_expect_not(held(200));
 }
 
 Test(book, ranges)
@@ -366,9 +463,24 @@ Test(book, ranges_across_distant_descriptors)
 	cr_expect_eq(fixture_claims(&t), 0);
 }
 
+/* Where an administrator has raised fs.nr_open. */
+Test(book, descriptors_past_a_million_are_kept)
+{
+	int fd = (1 << 20) + 5;
+
+	book_note_socket(&t, fd, KIND_TCP4);
+	cr_expect(book_is_pristine(fd));
+	hold(fd, 1000);
+	book_duplicate(&t, fd, 1 << 25);
+	close_fd(fd);
+	cr_expect_eq(fixture_claims(&t), 1);
+	book_settle_all(&t, book_remove_range(1 << 20, UINT32_MAX));
+	cr_expect_eq(fixture_claims(&t), 0);
+}
+
 Test(book, descriptors_past_the_end_are_not_kept)
 {
-	static const int fds[] = {-1, 1 << 20, INT32_MAX, INT32_MIN};
+	static const int fds[] = {-1, BOOK_DESCRIPTORS, INT32_MAX, INT32_MIN};
 
 	for (size_t i = 0; i < 4; i++) {
 		book_note_socket(&t, fds[i], KIND_TCP4);
@@ -383,7 +495,7 @@ Test(book, a_duplicate_past_the_end_makes_it_maybe_shared)
 {
 	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
-	book_duplicate(&t, 5, 1 << 20);
+	book_duplicate(&t, 5, BOOK_DESCRIPTORS);
 	cr_expect(atomic_load(&record_of(5)->flags) & RECORD_SHARED);
 	cr_expect_eq(atomic_load(&record_of(5)->descriptors), 1);
 }
@@ -449,7 +561,7 @@ Test(book, memory_that_cannot_be_had)
 	pid_t child = fork();
 
 	if (child == 0) {
-		book_start();
+		book_start_copy();
 		fixture_refuse(SYS_mmap, -1, 0, ENOMEM);
 		book_note_socket(&t, 3, KIND_TCP4);
 		_exit(book_record(3, KIND_TCP4) == NULL && !book_has(3) && record_of(3) == NULL &&

@@ -10,9 +10,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The log of these tests goes to a file without a name, standing at stderr. */
@@ -277,4 +279,98 @@ Test(log, a_limit_of_few_descriptors)
 	cr_assert_eq(log_open(LOG_WARN, path_of(fd)), 0);
 	log_line(LOG_WARN, "x");
 	cr_expect(strstr(fixture_contents(fd), "warn: x") != NULL);
+}
+
+/* What is at the other end may have room for a part of the line only: a terminal, say. */
+Test(log, a_terminal_that_nobody_reads_does_not_block)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY);
+	char name[64];
+
+	cr_assert_geq(master, 0);
+	cr_assert_eq(grantpt(master) | unlockpt(master), 0);
+	cr_assert_eq(ptsname_r(master, name, sizeof name), 0);
+	int terminal = open(name, O_RDWR | O_NOCTTY);
+	cr_assert_eq(dup2(terminal, STDERR_FILENO), STDERR_FILENO);
+	cr_assert_eq(log_open(LOG_WARN, NULL), 0);
+	for (int i = 0; i < 5000; i++)
+		log_line(LOG_WARN, "a line of the log");
+	cr_expect_not(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, "the program's own is as it was");
+	char got[64];
+	cr_expect_gt(read(master, got, sizeof got), 0);
+	cr_expect_eq(strncmp(got, "tuplebind[", 10), 0);
+}
+
+/* A pipe with room for less than a line, and one that was made not to block. */
+Test(log, a_pipe_that_is_nearly_full_does_not_block)
+{
+	static char bytes[4096];
+	int ends[2];
+
+	cr_assert_eq(use_pipe(ends), 0);
+	fcntl(ends[1], F_SETFL, O_NONBLOCK);
+	while (write(ends[1], bytes, sizeof bytes) > 0)
+		;
+	fcntl(ends[1], F_SETFL, 0);
+	cr_assert_gt(read(ends[0], bytes, 10), 0);
+	log_line(LOG_WARN, "x");
+	close(ends[1]);
+	close(STDERR_FILENO);
+	while (read(ends[0], bytes, sizeof bytes) > 0)
+		;
+	/* The log has kept no end of its own: the reader has come to the end. */
+}
+
+Test(log, a_connection_that_nobody_reads_does_not_block)
+{
+	int pair[2];
+	char got[64];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	cr_assert_eq(dup2(pair[0], STDERR_FILENO), STDERR_FILENO);
+	cr_assert_eq(log_open(LOG_WARN, NULL), 0);
+	for (int i = 0; i < 5000; i++)
+		log_line(LOG_WARN, "a line of the log");
+	cr_expect_gt(read(pair[1], got, sizeof got), 0);
+	close(pair[1]);
+	signal(SIGPIPE, SIG_DFL);
+	log_line(LOG_WARN, "nobody there");
+}
+
+static const char *link_in(const char *directory, mode_t mode)
+{
+	static char link[128];
+	char target[128];
+
+	chmod(directory, mode);
+	snprintf(link, sizeof link, "%s/link", directory);
+	snprintf(target, sizeof target, "%s/target", directory);
+	unlink(target);
+	unlink(link);
+	cr_assert_eq(symlink(target, link), 0);
+	return link;
+}
+
+/* Others may have put it there. Where nobody else can write, a link is the administrator's. */
+Test(log, a_link_where_others_may_put_one)
+{
+	char directory[] = "/tmp/tuplebind.test.XXXXXX";
+	char target[128];
+	struct stat st;
+
+	cr_assert_not_null(mkdtemp(directory));
+	snprintf(target, sizeof target, "%s/target", directory);
+	use_stderr(LOG_WARN);
+	cr_expect_eq(log_open(LOG_WARN, link_in(directory, 01777)), -ELOOP);
+	if (geteuid() == 0)
+		cr_expect_eq(log_open(LOG_WARN, link_in(directory, 0770)), -ELOOP);
+	cr_expect_neq(stat(target, &st), 0);
+	cr_expect_eq(log_open(LOG_WARN, link_in(directory, 0755)), 0);
+	cr_expect_eq(stat(target, &st), 0);
+	cr_expect_eq(log_open(LOG_WARN, "/dev/stderr"), 0);
+	chmod(directory, 01777);
+	cr_expect_eq(log_open(LOG_WARN, target), 0, "which is no link");
+	unlink(target);
+	unlink(link_in(directory, 0700));
+	rmdir(directory);
 }

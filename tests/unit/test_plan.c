@@ -9,6 +9,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static struct plan plan;
 static struct config config;
@@ -174,6 +175,45 @@ Test(plan, automatic_ports_are_the_kernels)
 	cr_expect_eq(ports_of(rule_for("192.0.2.7", 80), STAGE_ODD) +
 			     ports_of(rule_for("192.0.2.7", 80), STAGE_EVEN),
 		portset_count(&offered));
+}
+
+static uint32_t version(void)
+{
+	return atomic_load(&rule_for("192.0.2.7", 80)->ports->order.version);
+}
+
+/* A full lane is looked through anew when the ports are others: so not without need. */
+Test(plan, ports_that_stay_are_not_set_again)
+{
+	make();
+	uint32_t before = version();
+	cr_expect_eq(plan_set_ports(&plan), 0);
+	cr_expect_not(plan_look_at_ports(&plan), "the look at the start was this second's");
+	cr_expect_eq(version(), before);
+	atomic_store(&plan.late, 0);
+	cr_expect_eq(plan_set_ports(&plan), 1);
+	cr_expect_neq(version(), before);
+}
+
+/* Rather than the default range, which is for a start without /proc. */
+Test(plan, what_cannot_be_read_changes_nothing)
+{
+	struct rlimit usual, none = {.rlim_cur = 0};
+	struct netns elsewhere = {.inode = 1, .cookie = 1};
+
+	make();
+	uint32_t before = version();
+	atomic_store(&plan.late, 0);
+	plan.home = &elsewhere;
+	cr_expect_eq(plan_set_ports(&plan), 0);
+	plan.home = NULL;
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	none.rlim_max = usual.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int result = plan_set_ports(&plan);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &usual), 0);
+	cr_expect_eq(result, 0);
+	cr_expect_eq(version(), before);
 }
 
 Test(plan, settings_are_carried_over)

@@ -34,6 +34,17 @@ Test(portset, overlaps_count_once)
 	cr_expect_eq(portset_count(&s), 151);
 }
 
+Test(portset, ranges_are_taken_out)
+{
+	portset_add_range(&s, 100, 199);
+	portset_remove_range(&s, 0, 109);
+	portset_remove_range(&s, 150, 150);
+	portset_remove_range(&s, 190, 65535);
+	cr_expect_eq(portset_count(&s), 79);
+	cr_expect(portset_has(&s, 110) && portset_has(&s, 149) && portset_has(&s, 189));
+	cr_expect_not(portset_has(&s, 109) || portset_has(&s, 150) || portset_has(&s, 190));
+}
+
 Test(portset, remove_and_keep)
 {
 	portset_add_range(&s, 100, 199);
