@@ -23,7 +23,6 @@ struct library {
 	_Atomic int active;
 	struct netns netns;
 	struct table table;
-	char table_path[TABLE_PATH_MAX]; /* for messages */
 	struct plan plan;
 	struct process_self self;
 	_Atomic int has_claimed;
