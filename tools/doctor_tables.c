@@ -148,6 +148,23 @@ static void look_at_place(struct doctor *d, const struct in_force *t)
 		command);
 }
 
+/* What a service's worker can write to when it has given up root. */
+static void look_at_sharing(struct doctor *d, const struct in_force *t)
+{
+	char command[DOCTOR_COMMAND];
+
+	if (d->program == NULL || t->name != NULL || place_user() != 0)
+		return;
+	const char *slash = strrchr(d->program, '/'), *name = slash ? slash + 1 : d->program;
+	snprintf(command, sizeof command, "export TUPLEBIND_TABLE=%s",
+		table_name_valid(name) ? name : "NAME");
+	doctor_tell(d, LEVEL_NOTE, "table",
+		"root's default one, which all of root's programs share",
+		"a worker of a service that gives up root keeps it, and could spoil it for the "
+		"other programs: give each service its own",
+		command);
+}
+
 /* The others that this user has here under names of their own: only whether they can be used. */
 static void look_at_others(struct doctor *d, const struct in_force *t)
 {
@@ -203,6 +220,7 @@ void doctor_tables(struct doctor *d)
 			look_at_fill(d, &t);
 		if (t.error == 0 || t.error == -ENOENT)
 			look_at_place(d, &t);
+		look_at_sharing(d, &t);
 		look_at_others(d, &t);
 	}
 	if (t.error == 0)

@@ -3,7 +3,10 @@
  *
  * A table is one file in /dev/shm, owned by its user, mode 0600, named
  *
- *     tuplebind.<uid>.<inode of the network namespace>[.<TUPLEBIND_TABLE>]
+ *     tuplebind.<uid>.<inode of the network namespace>[.<TUPLEBIND_TABLE>][~<place>]
+ *
+ * The uid is the user's as the parent of his user namespace has it. A place, 1 to 7, is there when
+ * others had the names before it.
  *
  * It knows which local ports of which lanes the processes of that user hold in that
  * network namespace. A lane is all tuples that differ only in their local port. It

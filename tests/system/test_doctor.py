@@ -234,6 +234,15 @@ def test_refused_tables(with_table, breaks, says):
     assert worst(other, "table")["level"] == "note"
 
 
+def test_root_shares_its_default_table(usual):
+    """Told with a program only: which service it is about."""
+    if os.geteuid() != 0:
+        pytest.skip("for root")
+    found = is_mended(usual, "table", "note", words=["/usr/bin/sleep"])
+    assert "all of root's programs share" in found["figure"] and found["command"].endswith("=sleep")
+    assert worst(look(usual, ["--table", "mine", "sleep"])[1], "table") is None
+
+
 def test_another_users_file(with_table):
     """The table is at its next place; who has the first one is told."""
     harness.give_away(with_table.table)
