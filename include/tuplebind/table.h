@@ -29,6 +29,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+static_assert(sizeof(void *) == 8, "the table's words are those of a 64-bit machine");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no process waits for another one's lock");
+
 #define TUPLEBIND_TABLE_MAGIC	UINT64_C(0x656c62616274706c)
 #define TUPLEBIND_TABLE_VERSION 4
 

@@ -47,6 +47,10 @@ if platform.machine() == "x86_64":
     # Pages of a large frame are touched one by one.
     CHECKS["stack clash"] = lambda path: re.search(r"\tor[lq]? +\$0x0,(0x\w+)?\(%rsp", output("objdump", "-d", path))
     CHECKS["shadow stack"] = lambda path: "SHSTK" in output("readelf", "-nW", path)
+if platform.machine() == "aarch64":
+    # Return addresses are signed, and jumped to are only places that are marked.
+    CHECKS["signed returns"] = lambda path: re.search(r"\t(paciasp|hint\t#0x19)\b", output("objdump", "-d", path))
+    CHECKS["branch targets"] = lambda path: re.search(r"\t(bti\tc|hint\t#0x22)\b", output("objdump", "-d", path))
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
