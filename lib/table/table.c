@@ -320,9 +320,9 @@ static int judge_unopened(const char *path, int error, struct fault *f)
 	if (error == -ENOENT)
 		return NOBODY;
 	/* A file of his own he could open, or he has kept himself from it. */
-	if (error != -EAGAIN && place_stat(path, &st) == 0 &&
-		(error == -EACCES || st.st_uid != place_user()))
+	if (place_stat(path, &st) == 0 && (error == -EACCES || st.st_uid != place_user()))
 		return TAKEN;
+	/* Of our own with EAGAIN: one that is being removed. */
 	return refuse_open(f, -error, path);
 }
 

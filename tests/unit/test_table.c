@@ -404,6 +404,26 @@ Test(table, another_users_files_are_passed_over)
 	}
 }
 
+/* Who has a lease on his file keeps others from opening it, and they need not. */
+Test(table, another_users_file_that_cannot_be_opened)
+{
+	char next[TABLE_PATH_MAX];
+	int fd;
+
+	if (geteuid() != 0)
+		cr_skip_test("only root can give a file away");
+	place(next, 1);
+	squat(path, 0);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	signal(SIGURG, SIG_IGN);
+	cr_assert_eq(fcntl(fd, F_SETSIG, SIGURG), 0);
+	cr_assert_eq(fcntl(fd, F_SETLEASE, F_WRLCK), 0);
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	cr_expect_str_eq(t.path, next);
+	close(fd);
+	unlink(next);
+}
+
 Test(table, all_places_taken)
 {
 	char at[TABLE_PATH_MAX];
