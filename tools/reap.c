@@ -186,15 +186,15 @@ static int reap_tables(bool all_users)
 		struct stat st;
 		bool others;
 
-		if (namespace_of(file) != ns.inode)
+		if (namespace_of(file) != ns.inode) {
 			left.namespaces++;
-		else if (!command_table_file(file, path, &st, &others))
-			error = 0; /* removed just now */
-		else if (others && !all_users)
-			left.users++;
-		else if ((others ? reap_apart(path, file, &st, &ns) : reap_file(path, file, &ns)) !=
-			 0)
-			status = EXIT_TUPLEBIND;
+		} else if (command_table_file(file, path, &st, &others)) {
+			if (others && !all_users)
+				left.users++;
+			else if (others ? reap_apart(path, file, &st, &ns)
+					: reap_file(path, file, &ns))
+				status = EXIT_TUPLEBIND;
+		}
 		free(files[i]);
 	}
 	free(files);

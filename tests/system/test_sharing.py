@@ -127,6 +127,39 @@ def test_one_user_in_and_out_of_a_user_namespace(served, open_to_all, way):
     assert len(served.claims(PORT)) == 6
 
 
+# Becomes user 501 of a user namespace with users 0 and 500 to 509, and then a program.
+CONTAINER = """
+import ctypes, os, sys
+hears, says = os.pipe()
+helper = os.fork()
+if helper == 0:
+    os.close(says)
+    os.read(hears, 1)
+    for map in ("uid_map", "gid_map"):
+        with open(f"/proc/{os.getppid()}/{map}", "w") as file:
+            file.write("0 0 1\\n500 %s 10\\n" % sys.argv[1])
+    os._exit(0)
+os.close(hears)
+assert ctypes.CDLL(None).unshare(0x10000000) == 0
+os.close(says)
+assert os.waitpid(helper, 0)[1] == 0
+os.setgroups([])
+os.setgid(501)
+os.setuid(501)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_user_of_a_container(served, open_to_all):
+    """With a range of users, as podman maps them: the table is the user's whom he is outside."""
+    words = [open_to_all / "tools" / "tuplebind", "run", "--strict", open_to_all / "steps"]
+    within = harness.Steps(served.start(harness.PYTHON, "-c", CONTAINER, OTHER_USER, *words))
+    within.open(TO, PORT, 3)
+    assert served.tables() == [f"/dev/shm/tuplebind.{NEXT_USER}.{served.namespace}"]
+    steps_as(served, open_to_all, user=NEXT_USER).open(TO, PORT, 3)
+    assert len(served.tables()) == 1 and len(served.claims(PORT)) == 6
+
+
 def squat_file(path):
     pathlib.Path(path).touch()
 
