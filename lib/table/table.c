@@ -99,18 +99,16 @@ static void fill_header(struct tuplebind_header *h, uint64_t size, const struct 
 }
 
 /*
- * What makes a file safe to map, and to be trusted as far as a table is trusted at all. Its
+ * What makes a file safe to map, and to be trusted as far as its owner is. Its
  * identity is read, not mapped, so that a short file is found out without a SIGBUS.
  */
-static int validate(int fd, const char *path, uid_t uid, const struct stat *st, uint64_t *cookie,
-	struct fault *f)
+static int validate(
+	int fd, const char *path, const struct stat *st, uint64_t *cookie, struct fault *f)
 {
 	struct tuplebind_identity id;
 
 	if (!S_ISREG(st->st_mode))
 		return refuse(f, EINVAL, path, "not a regular file", REMOVE_IT);
-	if (st->st_uid != uid)
-		return refuse(f, EPERM, path, "belongs to another user", REMOVE_IT);
 	if ((st->st_mode & 07777) != 0600)
 		return refuse(f, EPERM, path,
 			"its mode is not 0600, so others may have written to it", REMOVE_IT);
@@ -341,7 +339,7 @@ static int judge(struct found *found, const char *path, const struct netns *ns, 
 	else if (st->st_uid != place_user())
 		error = TAKEN;
 	else
-		error = validate(fd, path, st->st_uid, st, &cookie, f);
+		error = validate(fd, path, st, &cookie, f);
 	/* Of a namespace that is gone and whose inode number came back. */
 	found->used_too = error == 0 && ns->cookie != 0 && cookie != ns->cookie;
 	if (error == 0 && !found->used_too) {
@@ -454,8 +452,8 @@ static int open_sound(const char *path, bool writable, struct stat *st, struct f
 	int error = place_stat_fd(fd, st);
 	if (error < 0)
 		error = refuse(f, -error, path, strerror(-error), REMOVE_IT);
-	else /* The file's owner is whom it must be right for. */
-		error = validate(fd, path, st->st_uid, st, &cookie, f);
+	else
+		error = validate(fd, path, st, &cookie, f);
 	if (error == 0)
 		return fd;
 	close_raw(fd);

@@ -55,11 +55,16 @@ def inode(path):
 # Other users.
 
 @pytest.fixture
-def open_to_all(tmp_path):
-    """A directory that other users reach, with the command, the library and steps in it."""
+def others(tmp_path):
+    """There are other users."""
     probe = tmp_path / "probe"
     probe.touch()
     harness.give_away(probe)
+
+
+@pytest.fixture
+def open_to_all(tmp_path, others):
+    """A directory that other users reach, with the command, the library and steps in it."""
     for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         directory.chmod(0o755)
     for file, place in ((COMMAND, "tools"), (LIBRARY, "lib"), (program("steps"), ".")):
@@ -112,7 +117,8 @@ def test_who_only_looks_like_root(served, open_to_all, way, first):
     # What fakeroot says of a process is said within it only.
     paths = served.tables()
     assert sorted(os.stat(path).st_uid for path in paths) == [os.geteuid(), OTHER_USER]
-    assert served.claims(PORT) == served.tuples(PORT) and len(served.tuples(PORT)) == 10
+    # A port that both have drawn by chance is claimed in both tables: by the second as a stranger's.
+    assert len(served.tuples(PORT)) == 10 and set(served.tuples(PORT)) <= set(served.claims(PORT))
 
 
 @pytest.mark.parametrize("way", ["unshare -Ur", "fakeroot"])
@@ -169,14 +175,11 @@ SQUATS = {"file": squat_file, "directory": os.mkdir, "FIFO": os.mkfifo,
 
 
 @pytest.mark.parametrize("what", SQUATS)
-def test_name_taken(served, what):
+def test_name_taken(served, others, what):
     """Another user's file has the name: the next one is taken, by all programs of the user alike."""
     path = f"/dev/shm/tuplebind.{harness.table_user()}.{served.namespace}"
     SQUATS[what](path)
-    try:
-        os.chown(path, OTHER_USER, -1, follow_symlinks=False)
-    except OSError as error:
-        pytest.skip(f"there is only one user here: {error}")
+    os.chown(path, OTHER_USER, -1, follow_symlinks=False)
     before = os.lstat(path)
     try:
         one, other = served.steps(strict=1), served.steps(strict=1)
@@ -197,7 +200,7 @@ def test_name_taken(served, what):
     assert served.tables() == []
 
 
-def test_all_names_taken(served):
+def test_all_names_taken(served, others):
     """One line, as for anything else that stands in the way."""
     path = f"/dev/shm/tuplebind.{harness.table_user()}.{served.namespace}"
     for place in ["", *(f"~{i}" for i in range(1, 8))]:

@@ -9,6 +9,7 @@ import collections
 import os
 import stat
 
+import harness
 import pytest
 
 TO, PORT, OTHER_PORT = "127.0.0.1", 8001, 8002

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 static char root[] = "/tmp/cgroup-XXXXXX", self[64];
@@ -51,7 +52,7 @@ static void put(const char *file, const char *text)
 	close(fd);
 }
 
-/* Swap of the machine counts, where there is some; no group here may have any. */
+/* No group may have swap, unless a test says so. */
 static void put_group(const char *group, const char *limit, const char *used)
 {
 	char file[PATH_MAX];
@@ -110,6 +111,33 @@ Test(cgroup, what_the_kernel_can_take_back)
 	put("a/memory.stat", "anon 100\nfile 9000\nworkingset_active_file 7\ninactive_file 2000\n"
 			     "active_file 500\nshmem 6000\n");
 	cr_expect_eq(left(), 2600);
+}
+
+/* A machine's swap is what the test says. */
+static uint64_t free_swap;
+
+int __wrap_sysinfo(struct sysinfo *info);
+int __wrap_sysinfo(struct sysinfo *info)
+{
+	*info = (struct sysinfo){.freeswap = free_swap / 4, .mem_unit = 4};
+	return 0;
+}
+
+Test(cgroup, what_the_kernel_can_swap_out)
+{
+	put("self", "0::/a\n");
+	put_group("a", "7000\n", "6000\n");
+	free_swap = 8000;
+	cr_expect_eq(left(), 1000, "the group may have none");
+	put("a/memory.swap.max", "3000\n");
+	put("a/memory.swap.current", "500\n");
+	cr_expect_eq(left(), 3500);
+	free_swap = 400;
+	cr_expect_eq(left(), 1400);
+	put("a/memory.swap.max", "100\n");
+	cr_expect_eq(left(), 1000, "it has more than it may have now");
+	put("a/memory.swap.max", "max\n");
+	cr_expect_eq(left(), 1400);
 }
 
 Test(cgroup, the_first_version)

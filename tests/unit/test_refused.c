@@ -520,6 +520,48 @@ static bool another_version_is_passed_over(void)
 	       place_remove(path, &st, false) == -EOPNOTSUPP && unlink(t.path) == 0;
 }
 
+static bool another_version_stays(void)
+{
+	return table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault) == -EPERM &&
+	       strstr(fault.text, path) != NULL && access(path, F_OK) == 0;
+}
+
+#ifdef SYS_unlink
+#define UNLINK SYS_unlink
+#else
+#define UNLINK SYS_unlinkat
+#endif
+
+Test(refused, removing_another_version)
+{
+	static const struct refused_case cases[] = {
+		{"unlink", {{UNLINK, ALL, EPERM}}, another_version_stays},
+	};
+
+	cr_assert_eq(table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault), 0, "%s", fault.text);
+	t.header->identity.version--;
+	table_detach(&t);
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
+static bool is_made(void)
+{
+	bool made = table_attach(&t, name, TABLE_SIZE_MIN, &ns, &fault) == 0;
+
+	unlink(path);
+	return made;
+}
+
+Test(refused, clearing_after_a_table_was_made)
+{
+	static const struct refused_case cases[] = {
+		{"directory", {{SYS_openat, 2, O_RDONLY | O_DIRECTORY | O_CLOEXEC, EACCES}},
+			is_made},
+	};
+
+	expect_all(cases, sizeof cases / sizeof *cases);
+}
+
 Test(refused, a_lease)
 {
 	static const struct refused_case cases[] = {
