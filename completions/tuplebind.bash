@@ -69,19 +69,19 @@ _tuplebind() {
     ;;
   doctor) options+=' --json' ;;
   status)
-    options='--json --details --lanes --ports'
+    options='--json --details --lanes --ports --all-users'
     valued=' --lanes --ports '
     ;;
   top)
-    options='--delay --ports'
-    valued=" $options "
+    valued=' --delay --ports '
+    options="$valued --all-users"
     ;;
   metrics)
     valued=' --output --lanes --addresses --destinations --ports '
-    options="$valued --http"
+    options="$valued --http --all-users"
     ;;
-  reap) options='' valued='' ;;
-  reset) options='--force' valued='' ;;
+  reap) options='--all-users' valued='' ;;
+  reset) options='--force --all-users' valued='' ;;
   *) return ;;
   esac
 

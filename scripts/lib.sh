@@ -53,7 +53,7 @@ build_packages=(gcc libc6-dev meson ninja-build pkg-config libbsd-dev libcurl4-o
 test_packages=(libcriterion-dev python3 python3-pytest iproute2 procps util-linux binutils musl-tools gdb liburing-dev curl etcd-server
   nginx-light openssl wrk socat systemd tmux python3-prometheus-client python3-yaml gnuplot-nox valgrind mptcpize)
 # shellcheck disable=SC2034
-system_packages=(bash-completion fish man-db mandoc scdoc zsh)
+system_packages=(bash-completion fakeroot fish man-db mandoc scdoc zsh)
 # shellcheck disable=SC2034
 package_packages=(build-essential debhelper dpkg-dev fakeroot scdoc)
 

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <uthash.h>
 
 #define EXIT_TUPLEBIND	125
@@ -47,5 +48,14 @@ int command_tables(const char *subcommand, struct dirent ***files);
 /* The same without a word. */
 int command_scan_tables(struct dirent ***files);
 
-/* The name of a table by its file: TUPLEBIND_TABLE, or for a default table user and namespace. */
-void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1]);
+/*
+ * The name of a table by its file: TUPLEBIND_TABLE, or for a default table user and namespace;
+ * behind it its place if it is not the first (table/place.h).
+ */
+#define COMMAND_TABLE_NAME (TABLE_NAME_MAX + 3)
+void command_table_name(const char *file, char name[static COMMAND_TABLE_NAME]);
+
+/* The file's whole path, and whether it is another user's. False: it is not there any more. */
+#define COMMAND_TABLE_PATH (sizeof TABLE_DIRECTORY + 256)
+bool command_table_file(
+	const char *file, char path[static COMMAND_TABLE_PATH], struct stat *st, bool *others);

@@ -20,7 +20,6 @@
 struct in_force {
 	const char *name; /* NULL: the user's default one */
 	struct netns netns;
-	char path[TABLE_PATH_MAX];
 	struct table table;
 	int error; /* 0, -ENOENT: none yet, or why it is refused */
 	struct fault fault;
@@ -128,9 +127,42 @@ static void look_at_refused(struct doctor *d, const struct in_force *t)
 {
 	char command[DOCTOR_COMMAND];
 
-	snprintf(command, sizeof command, "rm -r -- %s", t->path);
+	snprintf(command, sizeof command, "rm -r -- %s", t->table.path);
 	doctor_tell(d, LEVEL_MEND, "table", t->fault.text,
 		"programs run without tuplebind as long as it is there", command);
+}
+
+/* The name that it should have, and the first of its further places, belong to others. */
+static void look_at_place(struct doctor *d, const struct in_force *t)
+{
+	char command[DOCTOR_COMMAND];
+	const char *suffix = place_suffix(t->table.path);
+
+	if (*suffix == '\0')
+		return;
+	snprintf(command, sizeof command, "ls -l %.*s*", (int)(suffix - t->table.path),
+		t->table.path);
+	doctor_tell(d, LEVEL_NOTE, "table", t->table.path,
+		"other users' files, or tables in use by another version of tuplebind, have the "
+		"places before it",
+		command);
+}
+
+/* What a service's worker can write to when it has given up root. */
+static void look_at_sharing(struct doctor *d, const struct in_force *t)
+{
+	char command[DOCTOR_COMMAND];
+
+	if (d->program == NULL || t->name != NULL || place_user() != 0)
+		return;
+	const char *slash = strrchr(d->program, '/'), *name = slash ? slash + 1 : d->program;
+	snprintf(command, sizeof command, "export TUPLEBIND_TABLE=%s",
+		table_name_valid(name) ? name : "NAME");
+	doctor_tell(d, LEVEL_NOTE, "table",
+		"root's default one, which all of root's programs share",
+		"a worker of a service that gives up root keeps it, and could spoil it for the "
+		"other programs: give each service its own",
+		command);
 }
 
 /* The others that this user has here under names of their own: only whether they can be used. */
@@ -140,8 +172,9 @@ static void look_at_others(struct doctor *d, const struct in_force *t)
 	int count = command_tables("doctor", &files);
 
 	for (int i = 0; i < count; i++) {
-		const char *name = owntable_name(&t->netns, files[i]->d_name);
-		bool is_other = name != NULL && strcmp(name, t->name != NULL ? t->name : "") != 0;
+		char name[OWNTABLE_NAME];
+		bool is_other = owntable_name(&t->netns, files[i]->d_name, name) &&
+				strcmp(name, t->name != NULL ? t->name : "") != 0;
 		struct table table;
 		struct fault fault;
 
@@ -177,7 +210,6 @@ void doctor_tables(struct doctor *d)
 			"mount -t proc proc /proc");
 		return;
 	}
-	table_path(t.path, t.name, geteuid(), &t.netns);
 	t.error = table_find(&t.table, t.name, &t.netns, &t.fault);
 	if (look_at_directory(d, &t)) {
 		if (t.error == -ENOENT)
@@ -186,6 +218,9 @@ void doctor_tables(struct doctor *d)
 			look_at_refused(d, &t);
 		else
 			look_at_fill(d, &t);
+		if (t.error == 0 || t.error == -ENOENT)
+			look_at_place(d, &t);
+		look_at_sharing(d, &t);
 		look_at_others(d, &t);
 	}
 	if (t.error == 0)

@@ -16,13 +16,14 @@
 static const char help[] =
 	"usage: tuplebind metrics [--output FILE | --http] [OPTION...]\n"
 	"\n"
-	"Prints the tuple tables that this user may read as OpenMetrics text, for\n"
-	"Prometheus (docs/metrics.md).\n"
+	"Prints this user's tuple tables as OpenMetrics text, for Prometheus\n"
+	"(docs/metrics.md).\n"
 	"\n"
 	"  --output FILE     write FILE, and replace it in one step: for node_exporter's\n"
 	"                    textfile collector, which wants it to end in .prom\n"
 	"  --http            answer one HTTP request on stdin and stdout, for a socket\n"
 	"                    unit of systemd with Accept=yes\n"
+	"  --all-users       those of other users as well, for root\n"
 	"  --lanes N         of each table so many lanes, the fullest (default 20)\n"
 	"  --addresses N     so many local addresses (default 50)\n"
 	"  --destinations N  so many destinations (default 20)\n"
@@ -35,7 +36,7 @@ static const char help[] =
 struct request {
 	struct openmetrics_limits limits;
 	const char *output, *ports;
-	bool http, helped;
+	bool http, helped, all_users;
 };
 
 /* Makes the whole text. 0, or EXIT_TUPLEBIND with the reason told; the caller frees. */
@@ -48,7 +49,7 @@ static int make_text(const struct request *r, char **text, size_t *length)
 	*text = NULL;
 	if (capacity_base_read(&base, r->ports, &fault) < 0)
 		return command_usage("metrics", "--ports: %s", fault.text);
-	if (snapshots_take(&all, &base, &fault) < 0) {
+	if (snapshots_take(&all, &base, r->all_users, &fault) < 0) {
 		snapshots_free(&all);
 		return command_fail("metrics: %s", fault.text);
 	}
@@ -144,6 +145,7 @@ static int read_options(int argc, char **argv, struct request *r)
 {
 	static const struct option options[] = {
 		{"addresses", required_argument, NULL, 'a'},
+		{"all-users", no_argument, NULL, 'u'},
 		{"destinations", required_argument, NULL, 'd'},
 		{"http", no_argument, NULL, 'w'},
 		{"lanes", required_argument, NULL, 'l'},
@@ -171,6 +173,9 @@ static int read_options(int argc, char **argv, struct request *r)
 			break;
 		case 'p':
 			r->ports = optarg;
+			break;
+		case 'u':
+			r->all_users = true;
 			break;
 		case 'w':
 			r->http = true;

@@ -3,23 +3,25 @@
 #include "table/table.h"
 
 #include <dirent.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-const char *owntable_name(const struct netns *ns, const char *file)
+bool owntable_name(const struct netns *ns, const char *file, char name[static OWNTABLE_NAME])
 {
 	char path[TABLE_PATH_MAX];
+	const char *end = place_suffix(file);
 
-	table_path(path, NULL, geteuid(), ns);
+	place_path(path, NULL, place_uid(), ns, 0);
 	const char *own = path + strlen(TABLE_DIRECTORY "/");
 	size_t length = strlen(own);
-	if (strncmp(file, own, length) != 0 || (file[length] != '\0' && file[length] != '.'))
-		return NULL;
-	return file + length + (file[length] == '.');
+	if (strncmp(file, own, length) != 0 || (file + length != end && file[length] != '.'))
+		return false;
+	file += length + (file[length] == '.');
+	snprintf(name, OWNTABLE_NAME, "%.*s", (int)(end - file), file);
+	return true;
 }
 
 static bool maps(pid_t pid, const struct stat *file)

@@ -5,14 +5,16 @@
 
 #include "kernel/netns.h"
 
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
 /*
- * The name behind a table file of this user in namespace @ns: TUPLEBIND_TABLE, "" for the default
- * table. NULL: the file is another user's or namespace's by its name.
+ * The name behind a table file of this user in namespace @ns, at whatever place: TUPLEBIND_TABLE,
+ * "" for the default table. False: the file is another user's or namespace's by its name.
  */
-const char *owntable_name(const struct netns *ns, const char *file);
+#define OWNTABLE_NAME 256
+bool owntable_name(const struct netns *ns, const char *file, char name[static OWNTABLE_NAME]);
 
 /* Called for a process that has a table mapped. */
 typedef void owntable_user(void *context, pid_t pid);

@@ -5,6 +5,7 @@
  * the rest is asked about on its own, right before it is given back (table/reap.h). So a
  * claim goes only when the kernel was seen twice without its socket.
  */
+#include "tools/apart.h"
 #include "tools/command.h"
 #include "tools/progress.h"
 
@@ -18,11 +19,13 @@
 #include <string.h>
 
 static const char help[] =
-	"usage: tuplebind reap\n"
+	"usage: tuplebind reap [--all-users]\n"
 	"\n"
 	"Gives back the claims whose sockets the kernel no longer has, in all tables of\n"
-	"this network namespace that this user may write to. Connects go on meanwhile.\n"
-	"Programs do the same by themselves when a lane is full.\n";
+	"this user in this network namespace. Connects go on meanwhile. Programs do the\n"
+	"same by themselves when a lane is full.\n"
+	"\n"
+	"  --all-users  in those of other users as well, for root\n";
 
 /* Which claims the kernel has sockets for: eight words for each slab of the table. */
 struct seen {
@@ -110,17 +113,16 @@ static uint64_t namespace_of(const char *file)
 	return dot != NULL ? strtoull(dot + 1, NULL, 10) : 0;
 }
 
-static int reap_file(const char *file, const struct netns *ns)
+static int reap_file(const char *path, const char *file, const struct netns *ns)
 {
-	char path[TABLE_PATH_MAX * 2 + 16], name[TABLE_NAME_MAX + 1];
+	char name[COMMAND_TABLE_NAME];
 	struct fault fault;
 	struct table table;
 
-	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
 	command_table_name(file, name);
 	int error = table_open(&table, path, true, &fault);
-	if (error == -EACCES || error == -ENOENT)
-		return 0; /* another user's, or removed just now */
+	if (error == -ENOENT)
+		return 0; /* removed just now */
 	if (error < 0)
 		return command_fail("reap: %s", fault.text);
 	/* The number may have come back: of an earlier namespace the kernel knows nothing here. */
@@ -130,25 +132,48 @@ static int reap_file(const char *file, const struct netns *ns)
 	return error;
 }
 
-int reap_main(int argc, char **argv)
+/* The same with its owner's rights. */
+static int reap_apart(
+	const char *path, const char *file, const struct stat *st, const struct netns *ns)
 {
-	static const struct option options[] = {
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
+	struct fault fault;
+	pid_t child = apart_fork(st, &fault);
+
+	if (child == 0) {
+		int status = reap_file(path, file, ns);
+
+		exit(fflush(stdout) == 0 ? status : EXIT_TUPLEBIND);
+	}
+	int status = child < 0 ? (int)child : apart_wait(child, &fault);
+	return status >= 0 ? status : command_fail("reap: %s: %s", path, fault.text);
+}
+
+/* What was left alone, and why. */
+struct others {
+	unsigned users, namespaces;
+};
+
+static void tell_others(const struct others *others)
+{
+	if (others->namespaces > 0)
+		fprintf(stderr,
+			"tuplebind: reap: %u tables of other network namespaces left alone\n",
+			others->namespaces);
+	/* Nobody else can do anything about them. */
+	if (others->users > 0 && place_user() == 0)
+		fprintf(stderr,
+			"tuplebind: reap: %u tables of other users left alone; --all-users reaps "
+			"them as well\n",
+			others->users);
+}
+
+static int reap_tables(bool all_users)
+{
+	struct others left = {.users = 0};
 	struct dirent **files;
 	struct netns ns;
-	int option, others = 0, status = EXIT_SUCCESS;
+	int status = EXIT_SUCCESS, error = netns_current(&ns);
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (option == 'h')
-			return command_help(help);
-		return command_usage("reap", "%s is not an option", argv[optind - 1]);
-	}
-	if (optind < argc)
-		return command_usage("reap", "\"%s\" is too much", argv[optind]);
-	int error = netns_current(&ns);
 	if (error < 0)
 		return command_fail(
 			"reap: cannot tell the network namespace: %s", strerror(-error));
@@ -156,16 +181,46 @@ int reap_main(int argc, char **argv)
 	if (count < 0)
 		return EXIT_TUPLEBIND;
 	for (int i = 0; i < count; i++) {
-		if (namespace_of(files[i]->d_name) != ns.inode)
-			others++;
-		else if (reap_file(files[i]->d_name, &ns) != 0)
-			status = EXIT_TUPLEBIND;
+		const char *file = files[i]->d_name;
+		char path[COMMAND_TABLE_PATH];
+		struct stat st;
+		bool others;
+
+		if (namespace_of(file) != ns.inode) {
+			left.namespaces++;
+		} else if (command_table_file(file, path, &st, &others)) {
+			if (others && !all_users)
+				left.users++;
+			else if (others ? reap_apart(path, file, &st, &ns)
+					: reap_file(path, file, &ns))
+				status = EXIT_TUPLEBIND;
+		}
 		free(files[i]);
 	}
 	free(files);
-	if (others > 0)
-		fprintf(stderr,
-			"tuplebind: reap: %d tables of other network namespaces left alone\n",
-			others);
+	tell_others(&left);
 	return status;
+}
+
+int reap_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"all-users", no_argument, NULL, 'a'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	bool all_users = false;
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (option == 'h')
+			return command_help(help);
+		if (option != 'a')
+			return command_usage("reap", "%s is not an option", argv[optind - 1]);
+		all_users = true;
+	}
+	if (optind < argc)
+		return command_usage("reap", "\"%s\" is too much", argv[optind]);
+	return reap_tables(all_users);
 }

@@ -1,12 +1,12 @@
 /*
  * tuplebind reset: removes tables.
  *
- * Only what is a table, of this user and this network namespace. A program attaches whenever it
- * likes, so the table is first taken away under its name, where no program finds it any more, and
- * then looked at once more: whoever came before that has it mapped by now (but for the instant
- * between opening and mapping it), and gets it back. What a program loses that goes on with a
- * removed table is the knowledge of what others claim; the kernel keeps them apart all the same.
+ * Only what is a table, of this user (or, if asked, of all) and this network namespace. Whether a
+ * program is attached is asked of the kernel, which keeps others from attaching until the table is
+ * gone (table/place.h). What a program loses that goes on with a table that was removed by force is
+ * the knowledge of what others claim; the kernel keeps them apart all the same.
  */
+#include "tools/apart.h"
 #include "tools/command.h"
 #include "tools/owntable.h"
 
@@ -21,19 +21,19 @@
 #include <unistd.h>
 
 static const char help[] =
-	"usage: tuplebind reset [--force] [TABLE]\n"
+	"usage: tuplebind reset [--force] [--all-users] [TABLE]\n"
 	"\n"
 	"Removes the table TABLE (a name as TUPLEBIND_TABLE or tuplebind status has it),\n"
 	"or all tables, of this user in this network namespace. Programs that start later\n"
 	"make a new one. While a program is attached to it a table is left alone.\n"
 	"\n"
-	"  --force   also then: its programs go on with it, and know nothing any more of\n"
-	"            the claims of those that start later\n"
+	"  --force      also then: its programs go on with it, and know nothing any more\n"
+	"               of the claims of those that start later\n"
+	"  --all-users  those of other users as well, for root\n"
 	"\n"
 	"Exit status: 0 all that was asked for is gone, 125 something was left.\n";
 
 #define NAMED_MAX 5 /* processes in a message */
-#define PATH_ROOM (TABLE_PATH_MAX * 2 + 16)
 
 /* Processes that use a table. */
 struct users {
@@ -87,7 +87,8 @@ static struct users find_users(const struct stat *st, const struct table *t)
 static int refuse(const char *name, const struct users *u)
 {
 	return command_fail("reset: %s: in use by %s%s; stop %s, or remove it with --force", name,
-		u->names, u->count > NAMED_MAX ? " and more" : "", u->count > 1 ? "them" : "it");
+		u->count > 0 ? u->names : "a process that cannot be seen from here",
+		u->count > NAMED_MAX ? " and more" : "", u->count > 1 ? "them" : "it");
 }
 
 static uint64_t count_claims(const struct table *t)
@@ -105,18 +106,18 @@ static uint64_t count_claims(const struct table *t)
 static int open_own(const char *path, struct stat *st, const char **why)
 {
 	uint64_t magic = 0;
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = place_open(path, false);
 
 	*why = NULL;
-	if (fd < 0 && errno == ELOOP)
+	if (fd == -ELOOP)
 		*why = "a symbolic link";
 	if (fd < 0)
-		return -errno;
-	if (fstat(fd, st) < 0)
-		*why = strerror(errno);
+		return fd;
+	if (place_stat_fd(fd, st) < 0)
+		*why = "cannot be looked at";
 	else if (!S_ISREG(st->st_mode))
 		*why = "not a regular file";
-	else if (st->st_uid != geteuid())
+	else if (st->st_uid != place_user())
 		*why = "belongs to another user";
 	else if (pread(fd, &magic, sizeof magic, 0) != sizeof magic ||
 		 magic != TUPLEBIND_TABLE_MAGIC)
@@ -127,34 +128,29 @@ static int open_own(const char *path, struct stat *st, const char **why)
 	return -EINVAL;
 }
 
-/* Gives the table its name back, unless there is a new one. False: there is. */
-static bool put_back(const char *aside, const char *path)
-{
-	return renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_NOREPLACE) == 0;
-}
-
-/* Removes the file that was looked at, if nobody has come by since. */
+/* Removes the file that was looked at, if nobody uses it or @force. */
 static int remove_table(const char *path, const char *name, const struct stat *st,
-	const struct table *t, bool force)
+	const struct table *t, const struct users *u, bool force)
 {
-	char aside[PATH_ROOM + 16];
 	struct stat now;
+	/* Where the kernel grants no leases it has to do that nobody was seen. */
+	int error = place_remove(path, st, force);
 
-	/* Not a table's name; one that was left there by a reset that was killed goes as well. */
-	snprintf(aside, sizeof aside, "%s.new.reset", path);
-	if (rename(path, aside) < 0)
-		return errno == ENOENT ? 0 : command_fail("reset: %s: %s", name, strerror(errno));
-	if (lstat(aside, &now) < 0 || now.st_ino != st->st_ino || now.st_dev != st->st_dev) {
-		put_back(aside, path);
+	if (error == -EOPNOTSUPP && u->count == 0)
+		error = place_remove(path, st, true);
+	if (error == -EBUSY || error == -EOPNOTSUPP) {
+		struct users seen = find_users(st, t);
+
+		return refuse(name, &seen);
+	}
+	if (error == -EAGAIN)
+		return command_fail("reset: %s: another process is removing it; left alone", name);
+	if (error == -ENOENT && place_stat(path, &now) == 0)
 		return command_fail(
 			"reset: %s: made anew in this moment; left alone, try again", name);
-	}
-	struct users u = find_users(st, t);
-	if (u.count > 0 && !force && put_back(aside, path))
-		return refuse(name, &u);
-	if (unlink(aside) < 0)
-		return command_fail("reset: %s: %s", name, strerror(errno));
-	return 0;
+	if (error == 0 || error == -ENOENT)
+		return 0;
+	return command_fail("reset: %s: %s", name, strerror(-error));
 }
 
 static void tell_removed(
@@ -178,7 +174,7 @@ static void tell_removed(
 
 static int reset_file(const char *file, const char *name, bool force)
 {
-	char path[PATH_ROOM];
+	char path[COMMAND_TABLE_PATH];
 	struct table table = {.header = NULL};
 	struct fault unused;
 	struct stat st = {.st_ino = 0};
@@ -195,8 +191,7 @@ static int reset_file(const char *file, const char *name, bool force)
 	if (table_open(&table, path, false, &unused) < 0)
 		table.header = NULL;
 	struct users u = find_users(&st, &table);
-	int error = u.count > 0 && !force ? refuse(name, &u)
-					  : remove_table(path, name, &st, &table, force);
+	int error = remove_table(path, name, &st, &table, &u, force);
 	if (error == 0)
 		tell_removed(name, &st, &table, &u);
 	table_detach(&table);
@@ -207,22 +202,58 @@ static int reset_file(const char *file, const char *name, bool force)
 /* Whether a table file is one that was asked for. @own: its name, see owntable_name(). */
 static bool is_wanted(const char *wanted, const char *file, const char *own)
 {
-	char shown[TABLE_NAME_MAX + 1];
+	char shown[COMMAND_TABLE_NAME];
 
-	if (own == NULL)
-		return false;
 	if (wanted == NULL || (own[0] != '\0' && strcmp(wanted, own) == 0))
 		return true;
 	command_table_name(file, shown);
-	return own[0] == '\0' && strcmp(wanted, shown) == 0;
+	return own[0] == '\0' && strlen(wanted) == (size_t)(place_suffix(shown) - shown) &&
+	       strncmp(wanted, shown, strlen(wanted)) == 0;
 }
 
-static int reset_tables(const char *wanted, bool force)
+struct request {
+	const char *wanted; /* NULL: all */
+	bool force, all_users;
+	struct netns ns;
+};
+
+/* Of a file that is none of those that were asked for. */
+#define NOT_ASKED_FOR 1
+
+/* 0, NOT_ASKED_FOR, or EXIT_TUPLEBIND with the reason told. */
+static int reset_one(const struct request *r, const char *file)
+{
+	char own[OWNTABLE_NAME], shown[COMMAND_TABLE_NAME];
+
+	if (!owntable_name(&r->ns, file, own) || !is_wanted(r->wanted, file, own))
+		return NOT_ASKED_FOR;
+	if (own[0] != '\0' && !table_name_valid(own))
+		return command_fail(
+			"reset: " TABLE_DIRECTORY "/%s: not a name of a table; left alone", file);
+	command_table_name(file, shown);
+	return reset_file(file, shown, r->force);
+}
+
+/* The same with its owner's rights, and by his names. */
+static int reset_apart(const struct request *r, const char *file, const struct stat *st)
+{
+	struct fault fault;
+	pid_t child = apart_fork(st, &fault);
+
+	if (child == 0) {
+		int status = reset_one(r, file);
+
+		exit(fflush(stdout) == 0 ? status : EXIT_TUPLEBIND);
+	}
+	int status = child < 0 ? (int)child : apart_wait(child, &fault);
+	return status >= 0 ? status : command_fail("reset: %s: %s", file, fault.text);
+}
+
+static int reset_tables(struct request *r)
 {
 	struct dirent **files;
-	struct netns ns;
 	int status = EXIT_SUCCESS, found = 0;
-	int error = netns_current(&ns);
+	int error = netns_current(&r->ns);
 
 	if (error < 0)
 		return command_fail(
@@ -231,46 +262,50 @@ static int reset_tables(const char *wanted, bool force)
 	if (count < 0)
 		return EXIT_TUPLEBIND;
 	for (int i = 0; i < count; i++) {
-		const char *file = files[i]->d_name, *own = owntable_name(&ns, file);
-		char shown[TABLE_NAME_MAX + 1];
+		char path[COMMAND_TABLE_PATH];
+		struct stat st;
+		bool others;
 
-		if (is_wanted(wanted, file, own)) {
-			found++;
-			command_table_name(file, shown);
-			if (own[0] != '\0' && !table_name_valid(own))
-				status = command_fail("reset: " TABLE_DIRECTORY
-						      "/%s: not a name of a table; left alone",
-					file);
-			else if (reset_file(file, shown, force) != 0)
+		if (command_table_file(files[i]->d_name, path, &st, &others)) {
+			int one = others && r->all_users ? reset_apart(r, files[i]->d_name, &st)
+							 : reset_one(r, files[i]->d_name);
+
+			found += one != NOT_ASKED_FOR;
+			if (one != NOT_ASKED_FOR && one != 0)
 				status = EXIT_TUPLEBIND;
 		}
 		free(files[i]);
 	}
 	free(files);
-	if (found == 0 && wanted != NULL)
-		return command_fail("reset: there is no table %s of this user in this network "
+	if (found == 0 && r->wanted != NULL)
+		return command_fail("reset: there is no table %s of %s in this network "
 				    "namespace; tuplebind status shows them",
-			wanted);
+			r->wanted, r->all_users ? "any user" : "this user");
 	if (found == 0)
-		printf("no tables of this user in this network namespace\n");
+		printf("no tables of %s in this network namespace\n",
+			r->all_users ? "any user" : "this user");
 	return status;
 }
 
 int reset_main(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{"all-users", no_argument, NULL, 'a'},
 		{"force", no_argument, NULL, 'f'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	bool force = false;
+	struct request request = {.force = false};
 	int option;
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (option) {
+		case 'a':
+			request.all_users = true;
+			break;
 		case 'f':
-			force = true;
+			request.force = true;
 			break;
 		case 'h':
 			return command_help(help);
@@ -288,7 +323,8 @@ int reset_main(int argc, char **argv)
 			"\"%.100s\" is not a name of a table; accepted: 1 to 64 of A-Z a-z 0-9 _ - "
 			"and inner dots",
 			wanted);
-	int status = reset_tables(wanted, force);
+	request.wanted = wanted;
+	int status = reset_tables(&request);
 	if (fflush(stdout) != 0)
 		return command_fail("reset: %s", strerror(errno));
 	return status;

@@ -1,5 +1,6 @@
 #include "tools/snapshot.h"
 
+#include "tools/apart.h"
 #include "tools/command.h"
 
 #include "kernel/netns.h"
@@ -8,6 +9,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +30,7 @@ struct reading {
 	struct netns here;
 	uint64_t pid_namespace;
 	uint64_t now, since_boot; /* seconds */
+	bool all_users;
 };
 
 /* One table while it is read: the slabs' sums grow in an array. */
@@ -347,16 +350,20 @@ static int gather(const struct reading *r, struct gathering *g)
 	return error < 0 ? error : add_lanes(g);
 }
 
-static int take(const struct reading *r, const char *file, struct snapshot *s, struct fault *f)
+static void name(struct snapshot *s, const char *file)
 {
-	char path[sizeof TABLE_DIRECTORY + NAME_MAX + 1];
-	struct gathering g = {.s = s};
-
-	*s = (struct snapshot){.size = 0};
-	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
 	command_table_name(file, s->name);
 	make_plain(s->name);
 	make_id(file, s->id);
+}
+
+static int take(const struct reading *r, const char *file, const char *path, struct snapshot *s,
+	struct fault *f)
+{
+	struct gathering g = {.s = s};
+
+	*s = (struct snapshot){.size = 0};
+	name(s, file);
 	int error = table_open_unmapped(&g.table, path, &g.fd, f);
 	if (error < 0)
 		return error;
@@ -367,6 +374,154 @@ static int take(const struct reading *r, const char *file, struct snapshot *s, s
 		snapshot_free(s);
 		fault_set(f, "table %s: %s", path, strerror(-error));
 	}
+	return error;
+}
+
+/* Others' tables: a child takes the snapshot and sends it. */
+
+#define SENT_MOST (UINT64_C(1) << 20) /* of a table's lanes, addresses and destinations each */
+
+static bool send_all(int fd, const void *bytes, size_t length)
+{
+	for (const char *p = bytes; length > 0;) {
+		ssize_t put = write(fd, p, length);
+
+		if (put <= 0)
+			return false;
+		p += put;
+		length -= (size_t)put;
+	}
+	return true;
+}
+
+static void limit_sums(struct snapshot_sums *sums)
+{
+	if (sums->count > SENT_MOST)
+		sums->count = SENT_MOST;
+}
+
+static bool send_sums(int fd, const struct snapshot_sums *sums)
+{
+	return send_all(fd, sums->items, sums->count * sizeof *sums->items);
+}
+
+/* In the child: an error and its fault, and for 0 the snapshot with what it points to. */
+static bool send_snapshot(int fd, int error, struct snapshot *s, const struct fault *f)
+{
+	if (!send_all(fd, &error, sizeof error) || !send_all(fd, f, sizeof *f) || error < 0)
+		return error < 0;
+	limit_sums(&s->lanes);
+	limit_sums(&s->laddrs);
+	limit_sums(&s->destinations);
+	return send_all(fd, s, sizeof *s) && send_sums(fd, &s->lanes) &&
+	       send_sums(fd, &s->laddrs) && send_sums(fd, &s->destinations) &&
+	       send_all(fd, s->processes, s->process_count * sizeof *s->processes);
+}
+
+/* The child reads what another user wrote, so what comes from it is looked at as well. */
+
+static bool receive_all(int fd, void *bytes, size_t length)
+{
+	for (char *p = bytes; length > 0;) {
+		ssize_t got = read(fd, p, length);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		p += got;
+		length -= (size_t)got;
+	}
+	return true;
+}
+
+static void *receive_items(int fd, size_t count, size_t most, size_t size)
+{
+	void *items = count <= most ? calloc(count + 1, size) : NULL;
+
+	if (items != NULL && !receive_all(fd, items, count * size)) {
+		free(items);
+		return NULL;
+	}
+	return items;
+}
+
+static bool receive_sums(int fd, struct snapshot_sums *sums, size_t count)
+{
+	sums->items = receive_items(fd, count, SENT_MOST, sizeof *sums->items);
+	sums->count = count;
+	return sums->items != NULL;
+}
+
+static bool receive_parts(int fd, struct snapshot *s, const struct snapshot *sent)
+{
+	if (!receive_sums(fd, &s->lanes, sent->lanes.count) ||
+		!receive_sums(fd, &s->laddrs, sent->laddrs.count) ||
+		!receive_sums(fd, &s->destinations, sent->destinations.count))
+		return false;
+	s->processes =
+		receive_items(fd, sent->process_count, TUPLEBIND_PROCESSES, sizeof *s->processes);
+	if (s->processes == NULL)
+		return false;
+	s->process_count = sent->process_count;
+	for (size_t i = 0; i < s->process_count; i++) {
+		s->processes[i].name[sizeof s->processes[i].name - 1] = '\0';
+		make_plain(s->processes[i].name);
+	}
+	return true;
+}
+
+/* 0, the child's -errno with its fault, or -EIO: it ended before it had sent all. */
+static int receive_snapshot(int fd, const char *file, struct snapshot *s, struct fault *f)
+{
+	struct snapshot sent;
+	int error;
+
+	*s = (struct snapshot){.size = 0};
+	if (!receive_all(fd, &error, sizeof error) || !receive_all(fd, f, sizeof *f))
+		return -EIO;
+	f->text[sizeof f->text - 1] = '\0';
+	make_plain(f->text);
+	if (error < 0)
+		return error;
+	if (!receive_all(fd, &sent, sizeof sent) || sent.capacity.source > CAPACITY_GIVEN)
+		return -EIO;
+	*s = sent;
+	s->lanes = s->laddrs = s->destinations = (struct snapshot_sums){.count = 0};
+	s->processes = NULL;
+	s->process_count = 0;
+	name(s, file);
+	if (receive_parts(fd, s, &sent))
+		return 0;
+	snapshot_free(s);
+	return -EIO;
+}
+
+static int take_apart(const struct reading *r, const char *file, const char *path,
+	const struct stat *st, struct snapshot *s, struct fault *f)
+{
+	struct fault ended = {.text = "its reader said nothing"};
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0) {
+		int error = errno;
+		fault_set(f, "table %s: %s", path, strerror(error));
+		return -error;
+	}
+	pid_t child = apart_fork(st, &ended);
+	if (child == 0) {
+		struct fault fault = {.text = ""};
+		int error = take(r, file, path, s, &fault);
+
+		_exit(send_snapshot(ends[1], error, s, &fault) ? 0 : EXIT_TUPLEBIND);
+	}
+	close(ends[1]);
+	int error = child < 0 ? -EIO : receive_snapshot(ends[0], file, s, f);
+	close(ends[0]);
+	if (child > 0)
+		apart_wait(child, &ended);
+	if (error == -EIO)
+		fault_set(f, "table %s: %s", path, ended.text);
 	return error;
 }
 
@@ -401,6 +556,28 @@ static int put_first_things_first(struct snapshots *all)
 	return 0;
 }
 
+/* One file, if it is asked for. */
+static void take_one(struct snapshots *all, const char *file, const struct reading *r)
+{
+	char path[COMMAND_TABLE_PATH];
+	struct snapshot *s = &all->tables[all->count];
+	struct fault *f = &all->faults[all->fault_count];
+	struct stat st;
+	bool others;
+
+	if (!command_table_file(file, path, &st, &others))
+		return; /* removed just now */
+	if (others && !r->all_users) {
+		all->others++;
+		return;
+	}
+	int error = others ? take_apart(r, file, path, &st, s, f) : take(r, file, path, s, f);
+	if (error == 0)
+		all->count++;
+	else if (error != -ENOENT)
+		all->fault_count++;
+}
+
 static int take_all(
 	struct snapshots *all, struct dirent **files, int count, const struct reading *r)
 {
@@ -408,19 +585,13 @@ static int take_all(
 	all->faults = calloc((size_t)count + 1, sizeof *all->faults);
 	if (all->tables == NULL || all->faults == NULL)
 		return -ENOMEM;
-	for (int i = 0; i < count; i++) {
-		int error = take(r, files[i]->d_name, &all->tables[all->count],
-			&all->faults[all->fault_count]);
-
-		if (error == 0)
-			all->count++;
-		else if (error != -EACCES && error != -ENOENT) /* another user's, or just removed */
-			all->fault_count++;
-	}
+	for (int i = 0; i < count; i++)
+		take_one(all, files[i]->d_name, r);
 	return put_first_things_first(all);
 }
 
-int snapshots_take(struct snapshots *all, const struct capacity_base *base, struct fault *f)
+int snapshots_take(
+	struct snapshots *all, const struct capacity_base *base, bool all_users, struct fault *f)
 {
 	struct dirent **files;
 	struct reading reading;
@@ -432,6 +603,7 @@ int snapshots_take(struct snapshots *all, const struct capacity_base *base, stru
 		return count;
 	}
 	start_reading(&reading, base);
+	reading.all_users = all_users;
 	int error = take_all(all, files, count, &reading);
 	if (error < 0)
 		fault_set(f, "%s", strerror(-error));

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "tools/capacity.h"
+#include "tools/command.h"
 
 #include "table/table.h"
 
@@ -49,7 +50,7 @@ struct snapshot_process {
 };
 
 struct snapshot {
-	char name[TABLE_NAME_MAX + 1]; /* nothing but what prints plainly */
+	char name[COMMAND_TABLE_NAME]; /* nothing but what prints plainly */
 	/* What no other table has: the file's name behind "tuplebind.", with %XX for all but A-Z
 	 * a-z 0-9 _ - and dots. */
 	char id[3 * NAME_MAX + 1];
@@ -67,20 +68,23 @@ struct snapshot {
 	size_t process_count;
 };
 
-/* All tables that this user may read. */
+/* The tables of this user, or of all users. */
 struct snapshots {
 	struct snapshot *tables;
 	size_t count;
+	size_t others;	      /* tables of other users that were not asked for */
 	struct fault *faults; /* files that look like tables and could not be read */
 	size_t fault_count;
 };
 
 /*
- * Reads all tables, those of this network namespace first. Returns 0, or -errno with the fault told
- * when there is not even a list; a single table that cannot be read is among the faults. Free with
- * snapshots_free(), also on error.
+ * Reads the tables of this user, or of @all_users, those of this network namespace first. Others'
+ * are read each in a process of its own (tools/apart.h), and of each their million fullest lanes at
+ * most. Returns 0, or -errno with the fault told when there is not even a list; a single table that
+ * cannot be read is among the faults. Free with snapshots_free(), also on error.
  */
-int snapshots_take(struct snapshots *all, const struct capacity_base *base, struct fault *f);
+int snapshots_take(
+	struct snapshots *all, const struct capacity_base *base, bool all_users, struct fault *f);
 void snapshots_free(struct snapshots *all);
 
 /* Sorts all sums of a table by lane, so that snapshot_find() finds in them; it finds nothing else.

@@ -19,11 +19,12 @@
 
 static const char help[] =
 	"usage: tuplebind status [--json [--details]] [--lanes N] [--ports LIST]\n"
+	"                        [--all-users]\n"
 	"\n"
-	"Shows the tuple tables that this user may read: what is taken, by lane, by\n"
-	"local address and by destination, which processes are attached, and what became\n"
-	"of their connects. A lane is all tuples from one local address to one\n"
-	"destination; a claim is a port taken.\n"
+	"Shows this user's tuple tables: what is taken, by lane, by local address and by\n"
+	"destination, which processes are attached, and what became of their connects. A\n"
+	"lane is all tuples from one local address to one destination; a claim is a port\n"
+	"taken.\n"
 	"\n"
 	"  --lanes N     how many of each to show, the fullest first (default 10);\n"
 	"                0: none\n"
@@ -32,6 +33,7 @@ static const char help[] =
 	"                kernel offers\n"
 	"  --json        one JSON object, for programs\n"
 	"  --details     with --json: all that is known, all lanes (docs/status-json.md)\n"
+	"  --all-users   those of other users as well, for root\n"
 	"\n"
 	"Colours on a terminal only, and not with NO_COLOR set or TERM=dumb.\n";
 
@@ -40,7 +42,7 @@ static const char help[] =
 #define WIDTH	      80
 
 struct request {
-	bool json, details;
+	bool json, details, all_users;
 	uint64_t lanes;
 	bool lanes_given;
 	const char *ports;
@@ -291,12 +293,18 @@ static void print_text(const struct snapshots *all, uint64_t most)
 	}
 	if (all->count == 0 && all->fault_count == 0)
 		printf("no tables: no program has run under tuplebind as this user\n");
+	/* Nobody else could look at them. */
+	if (all->others > 0 && place_user() == 0)
+		printf("%snot shown: %zu %s of other users (--all-users)\n",
+			all->count > 0 ? "\n" : "", all->others,
+			display_plural(all->others, "table", "tables"));
 }
 
 /* 0, or the exit code when help was given or something is wrong: *end then. */
 static int read_options(int argc, char **argv, struct request *r, bool *end)
 {
 	static const struct option options[] = {
+		{"all-users", no_argument, NULL, 'a'},
 		{"details", no_argument, NULL, 'd'},
 		{"json", no_argument, NULL, 'j'},
 		{"lanes", required_argument, NULL, 'l'},
@@ -310,6 +318,9 @@ static int read_options(int argc, char **argv, struct request *r, bool *end)
 	*end = true;
 	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		switch (option) {
+		case 'a':
+			r->all_users = true;
+			break;
 		case 'd':
 			r->details = true;
 			break;
@@ -354,7 +365,7 @@ int status_main(int argc, char **argv)
 		return code;
 	if (capacity_base_read(&base, request.ports, &fault) < 0)
 		return command_usage("status", "--ports: %s", fault.text);
-	if (snapshots_take(&all, &base, &fault) < 0) {
+	if (snapshots_take(&all, &base, request.all_users, &fault) < 0) {
 		snapshots_free(&all);
 		return command_fail("status: %s", fault.text);
 	}

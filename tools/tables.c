@@ -10,7 +10,7 @@
 static int is_table(const struct dirent *entry)
 {
 	return strncmp(entry->d_name, TABLE_PREFIX, strlen(TABLE_PREFIX)) == 0 &&
-	       strstr(entry->d_name, ".new.") == NULL;
+	       strstr(entry->d_name, TABLE_FRESH) == NULL;
 }
 
 int command_scan_tables(struct dirent ***files)
@@ -29,7 +29,7 @@ int command_tables(const char *subcommand, struct dirent ***files)
 	return count;
 }
 
-void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1])
+void command_table_name(const char *file, char name[static COMMAND_TABLE_NAME])
 {
 	const char *rest = file + strlen(TABLE_PREFIX);
 	const char *namespace_end = strchr(rest, '.');
@@ -37,5 +37,15 @@ void command_table_name(const char *file, char name[static TABLE_NAME_MAX + 1])
 	/* <uid>.<inode>.<name>: a name may have dots itself. */
 	if (namespace_end != NULL)
 		namespace_end = strchr(namespace_end + 1, '.');
-	snprintf(name, TABLE_NAME_MAX + 1, "%s", namespace_end ? namespace_end + 1 : rest);
+	snprintf(name, COMMAND_TABLE_NAME, "%s", namespace_end ? namespace_end + 1 : rest);
+}
+
+bool command_table_file(
+	const char *file, char path[static COMMAND_TABLE_PATH], struct stat *st, bool *others)
+{
+	snprintf(path, COMMAND_TABLE_PATH, TABLE_DIRECTORY "/%s", file);
+	if (place_stat(path, st) < 0)
+		return false;
+	*others = st->st_uid != place_user();
+	return true;
 }

@@ -3,7 +3,10 @@
  *
  * A table is one file in /dev/shm, owned by its user, mode 0600, named
  *
- *     tuplebind.<uid>.<inode of the network namespace>[.<TUPLEBIND_TABLE>]
+ *     tuplebind.<uid>.<inode of the network namespace>[.<TUPLEBIND_TABLE>][~<place>]
+ *
+ * The uid is the user's as the parent of his user namespace has it. A place, 1 to 7, is there when
+ * others had the names before it.
  *
  * It knows which local ports of which lanes the processes of that user hold in that
  * network namespace. A lane is all tuples that differ only in their local port. It
@@ -25,6 +28,9 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdint.h>
+
+static_assert(sizeof(void *) == 8, "the table's words are those of a 64-bit machine");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no process waits for another one's lock");
 
 #define TUPLEBIND_TABLE_MAGIC	UINT64_C(0x656c62616274706c)
 #define TUPLEBIND_TABLE_VERSION 4

@@ -1,10 +1,12 @@
 /*
- * What glibc has and musl has not, for builds with -Dlibbsd=disabled; included before each file.
+ * What newer versions of glibc have, and older ones and musl have not; included before each file
+ * where meson.build finds something missing. So it includes no header of libc's: some files say
+ * first how they want those.
  */
 #pragma once
 
-#include <errno.h>
-#include <stddef.h>
+#ifdef MISSING_STRERRORNAME_NP
+#include <linux/errno.h>
 
 #define MISSING_NAME(error)                                                                        \
 	case error:                                                                                \
@@ -61,14 +63,18 @@ __attribute__((noinline, unused)) static const char *missing_error_name(int erro
 		MISSING_NAME(EROFS)
 		MISSING_NAME(ETIMEDOUT)
 	default:
-		return NULL;
+		return (const char *)0;
 	}
 }
 
 #define strerrorname_np missing_error_name
+#endif
 
+#ifdef MISSING_CLOSE_RANGE
 /* Taken over all the same: a program may look for them. Weak, for programs that have them from us
  * alone. */
 __attribute__((weak)) int close_range(unsigned first, unsigned last, int flags);
 __attribute__((weak)) void closefrom(int first);
 int fcntl64(int fd, int command, ...);
+
+#endif

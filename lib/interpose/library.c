@@ -31,7 +31,7 @@ bool library_table_sound(void)
 
 		if (event_begin(&e, LOG_WARN, "table-unusable")) {
 			event_text(&e, "reason", "some process has written over it");
-			event_text(&e, "file", library.table_path);
+			event_text(&e, "file", library.table.path);
 			event_text(
 				&e, "then", refuse ? "connects are refused" : "the kernel chooses");
 			event_text(&e, "fix", "remove the file and start the programs anew");
@@ -93,7 +93,6 @@ static int prepare(const struct config *c, struct fault *f)
 	error = table_attach(&library.table, c->table, c->table_size, &library.netns, f);
 	if (error < 0)
 		return error;
-	table_path(library.table_path, c->table, geteuid(), &library.netns);
 	library.plan.permutation = &library.table.permutation;
 	library.plan.home = &library.netns;
 	plan_set_ports(&library.plan);
@@ -148,7 +147,7 @@ static void tell_attached(void)
 	struct event e;
 
 	if (event_begin(&e, LOG_DEBUG, "attached")) {
-		event_text(&e, "table", library.table_path);
+		event_text(&e, "table", library.table.path);
 		event_text(&e, "program", program_invocation_short_name);
 		event_end(&e);
 	}

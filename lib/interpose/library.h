@@ -24,7 +24,6 @@ struct library {
 	_Atomic int refusing; /* the table cannot be used, and TUPLEBIND_UNUSABLE is fail */
 	struct netns netns;
 	struct table table;
-	char table_path[TABLE_PATH_MAX]; /* for messages */
 	struct plan plan;
 	struct process_self self;
 	_Atomic int has_claimed;

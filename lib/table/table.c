@@ -1,6 +1,7 @@
 #include "table/table.h"
 
 #include "base/random.h"
+#include "kernel/cgroup.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -15,13 +16,6 @@
 #include <unistd.h>
 
 #define SLAB_OFFSET sizeof(struct tuplebind_header)
-
-void table_path(
-	char path[static TABLE_PATH_MAX], const char *name, uid_t uid, const struct netns *ns)
-{
-	snprintf(path, TABLE_PATH_MAX, TABLE_DIRECTORY "/" TABLE_PREFIX "%u.%llu%s%s",
-		(unsigned)uid, (unsigned long long)ns->inode, name ? "." : "", name ? name : "");
-}
 
 bool table_name_valid(const char *name)
 {
@@ -105,20 +99,16 @@ static void fill_header(struct tuplebind_header *h, uint64_t size, const struct 
 }
 
 /*
- * What makes a file safe to map, and to be trusted as far as a table is trusted at all. Its
+ * What makes a file safe to map, and to be trusted as far as its owner is. Its
  * identity is read, not mapped, so that a short file is found out without a SIGBUS.
  */
 static int validate(
-	int fd, const char *path, uid_t uid, struct stat *st, uint64_t *cookie, struct fault *f)
+	int fd, const char *path, const struct stat *st, uint64_t *cookie, struct fault *f)
 {
 	struct tuplebind_identity id;
 
-	if (fstat(fd, st) < 0)
-		return refuse(f, errno, path, strerror(errno), REMOVE_IT);
 	if (!S_ISREG(st->st_mode))
 		return refuse(f, EINVAL, path, "not a regular file", REMOVE_IT);
-	if (st->st_uid != uid)
-		return refuse(f, EPERM, path, "belongs to another user", REMOVE_IT);
 	if ((st->st_mode & 07777) != 0600)
 		return refuse(f, EPERM, path,
 			"its mode is not 0600, so others may have written to it", REMOVE_IT);
@@ -133,16 +123,12 @@ static int validate(
 	if (id.size != (uint64_t)st->st_size || id.size < TABLE_SIZE_MIN ||
 		id.size > TABLE_SIZE_MAX)
 		return refuse(f, EINVAL, path, "its size is not what its header says", REMOVE_IT);
+	/* A table is allocated in full when it is made. Holes would be filled by whoever maps it,
+	 * until the directory is full and he dies of SIGBUS. */
+	if ((uint64_t)st->st_blocks * 512 < id.size)
+		return refuse(f, EINVAL, path, "has holes, as no table has", REMOVE_IT);
 	*cookie = id.netns_cookie;
 	return 0;
-}
-
-static int open_table(const char *path, bool writable)
-{
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, path,
-		(writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-
-	return fd < 0 ? -errno : fd;
 }
 
 static int refuse_open(struct fault *f, int error, const char *path)
@@ -199,59 +185,100 @@ static int copy_header(struct table *t, int fd, const char *path, size_t size, s
 	return check_seal(t, path, f);
 }
 
-/*
- * Makes the table under a name of its own and links it to its real name when it is
- * complete: nobody ever sees half a table, and of several makers one wins. Returns
- * -EEXIST when another process was first.
- */
-static int make(const char *path, uint64_t size, const struct netns *ns, struct fault *f)
+/* What would end this process if it were tried: or 0. */
+static int check_limits(const char *path, uint64_t size, struct fault *f)
 {
-	char fresh[TABLE_PATH_MAX + 16];
 	struct rlimit limit;
-	int error = 0;
+	uint64_t left = cgroup_memory_left(CGROUP_OF_SELF, CGROUP_MOUNTED);
 
 	/* Past RLIMIT_FSIZE the kernel would kill the program with SIGXFSZ. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < size)
 		return refuse(f, EFBIG, path, "larger than the file size limit (ulimit -f)",
 			"raise the limit or set a smaller TUPLEBIND_TABLE_SIZE");
-	snprintf(fresh, sizeof fresh, "%s.new.%d", path, (int)getpid());
-	unlink(fresh); /* left by a process with our id that was killed right here */
+	/* The kernel has notes of its own on what is allocated, a hundredth of it. */
+	if (left < size + size / 64) {
+		char why[128];
+
+		snprintf(why, sizeof why,
+			"needs %llu bytes, and the memory limit of its control group leaves %llu",
+			(unsigned long long)size, (unsigned long long)left);
+		return refuse(f, ENOMEM, path, why,
+			"raise the limit (memory.max) or set a smaller TUPLEBIND_TABLE_SIZE");
+	}
+	return 0;
+}
+
+/* Makes a file of a name that nobody else thinks of. Its descriptor, or -errno. */
+static int open_fresh(const char *path, char fresh[static TABLE_PATH_MAX + 32])
+{
+	uint64_t drawn;
+
+	random_bytes(&drawn, sizeof drawn);
+	snprintf(fresh, TABLE_PATH_MAX + 32, "%s" TABLE_FRESH "%016llx", path,
+		(unsigned long long)drawn);
 	int fd = (int)syscall(SYS_openat, AT_FDCWD, fresh,
 		O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return refuse(f, errno, path, strerror(errno),
-			"tuplebind needs a writable " TABLE_DIRECTORY
-			" or TUPLEBIND_TABLE=private");
+	return fd < 0 ? -errno : fd;
+}
+
+static int allocate(int fd, uint64_t size)
+{
+	int error;
+
 	do {
 		error = (int)syscall(SYS_fallocate, fd, 0, (off_t)0, (off_t)size) < 0 ? errno : 0;
 	} while (error == EINTR);
-	if (error == 0 && fchmod(fd, 0600) < 0) /* the umask may have taken bits away */
+	/* The umask may have taken bits away. */
+	if (error == 0 && syscall(SYS_fchmod, fd, 0600) < 0)
 		error = errno;
+	return error;
+}
+
+/* Makes a whole table of the new file. */
+static int fill(int fd, const char *path, uint64_t size, const struct netns *ns, struct fault *f)
+{
+	int error = allocate(fd, size);
+
 	if (error != 0) {
 		char what[128];
 
 		snprintf(what, sizeof what,
 			"%s needs %llu bytes: free some, or set a smaller TUPLEBIND_TABLE_SIZE",
 			TABLE_DIRECTORY, (unsigned long long)size);
-		refuse(f, error, path, strerror(error), what);
-	} else {
-		void *memory = mmap(NULL, SLAB_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-		if (memory == MAP_FAILED) {
-			error = errno;
-			refuse(f, error, path, strerror(error), "TUPLEBIND_TABLE=private may help");
-		} else {
-			fill_header(memory, size, ns);
-			munmap(memory, SLAB_OFFSET);
-			if (link(fresh, path) < 0) {
-				error = errno;
-				refuse(f, error, path, strerror(error), REMOVE_IT);
-			}
-		}
+		return refuse(f, error, path, strerror(error), what);
 	}
+	void *memory = mmap(NULL, SLAB_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return refuse(f, errno, path, strerror(errno), "TUPLEBIND_TABLE=private may help");
+	fill_header(memory, size, ns);
+	munmap(memory, SLAB_OFFSET);
+	return 0;
+}
+
+/*
+ * Makes the table under a name of its own and links it to its real name when it is
+ * complete: nobody ever sees half a table, and of several makers one wins. Returns
+ * -EEXIST when another process was first. What a maker that is killed here leaves is removed by
+ * a later one (place_clear()).
+ */
+static int make(const char *path, uint64_t size, const struct netns *ns, struct fault *f)
+{
+	char fresh[TABLE_PATH_MAX + 32];
+	int error = check_limits(path, size, f);
+
+	if (error < 0)
+		return error;
+	int fd = open_fresh(path, fresh);
+	if (fd < 0)
+		return refuse(f, -fd, path, strerror(-fd),
+			"tuplebind needs a writable " TABLE_DIRECTORY
+			" or TUPLEBIND_TABLE=private");
+	error = fill(fd, path, size, ns, f);
+	if (error == 0 && link(fresh, path) < 0)
+		error = refuse(f, errno, path, strerror(errno), REMOVE_IT);
 	unlink(fresh);
 	close_raw(fd);
-	return -error;
+	return error;
 }
 
 static int attach_private(struct table *t, uint64_t size, const struct netns *ns, struct fault *f)
@@ -263,58 +290,170 @@ static int attach_private(struct table *t, uint64_t size, const struct netns *ns
 			"set a smaller TUPLEBIND_TABLE_SIZE");
 	fill_header(memory, size, ns);
 	take_mapping(t, memory, size);
+	memcpy(t->path, TABLE_PRIVATE, sizeof TABLE_PRIVATE);
 	return 0;
 }
+
+/* What is at one place of a table's name. */
+enum holder {
+	SOUND,	/* a table to attach to */
+	NOBODY, /* nothing, or what is to be replaced */
+	TAKEN,	/* another user's file, or in use by programs of another version */
+};
+
+/* What is at the places of a name, up to the first sound table. */
+struct found {
+	int fd; /* of the sound one; -1: there is none */
+	struct stat st;
+	char path[TABLE_PATH_MAX]; /* of the sound one, or the first place that is free */
+	bool free;		   /* there is such a place */
+	bool replaced, used_too;   /* a file is there, which is removed first; whoever uses it */
+};
+
+/* Who cannot open a file, or cannot open it as what it is, looks whose it is. */
+static int judge_unopened(const char *path, int error, struct fault *f)
+{
+	struct stat st;
+
+	if (error == -ENOENT)
+		return NOBODY;
+	/* A file of his own he could open, or he has kept himself from it. */
+	if (place_stat(path, &st) == 0 && (error == -EACCES || st.st_uid != place_user()))
+		return TAKEN;
+	/* Of our own with EAGAIN: one that is being removed. */
+	return refuse_open(f, -error, path);
+}
+
+/* An enum holder, or -errno with the fault told. The descriptor of a sound table stays open. */
+static int judge(struct found *found, const char *path, const struct netns *ns, struct fault *f)
+{
+	uint64_t cookie = 0;
+	struct stat *st = &found->st;
+	int fd = place_open(path, true);
+
+	if (fd < 0)
+		return judge_unopened(path, fd, f);
+	int error = place_stat_fd(fd, st);
+	if (error < 0)
+		error = refuse(f, -error, path, strerror(-error), REMOVE_IT);
+	else if (st->st_uid != place_user())
+		error = TAKEN;
+	else
+		error = validate(fd, path, st, &cookie, f);
+	/* Of a namespace that is gone and whose inode number came back. */
+	found->used_too = error == 0 && ns->cookie != 0 && cookie != ns->cookie;
+	if (error == 0 && !found->used_too) {
+		found->fd = fd;
+		return SOUND;
+	}
+	close_raw(fd);
+	if (error == -EPROTO)
+		error = place_unused(path, st) ? NOBODY : TAKEN;
+	return found->used_too ? NOBODY : error;
+}
+
+/* The table @name, or where to make it: 0, or -errno with the fault told. */
+static int find(struct found *found, const char *name, const struct netns *ns, struct fault *f)
+{
+	uid_t uid = place_uid();
+
+	*found = (struct found){.fd = -1};
+	for (unsigned place = 0; place < TABLE_PLACES; place++) {
+		struct found here = {.fd = -1};
+
+		place_path(here.path, name, uid, ns, place);
+		int holder = judge(&here, here.path, ns, f);
+		if (holder < 0 || holder == SOUND) {
+			*found = here;
+			return holder < 0 ? holder : 0;
+		}
+		if (holder == NOBODY && !found->free) {
+			*found = here;
+			found->free = true;
+			found->replaced = here.st.st_ino != 0;
+		}
+	}
+	if (found->free)
+		return 0;
+	place_path(found->path, name, uid, ns, 0);
+	return refuse(f, EBUSY, found->path,
+		"this name and the next seven, which end in ~1 to ~7, are taken by other users or "
+		"by other versions of tuplebind",
+		REMOVE_IT);
+}
+
+/* Makes the table at the place that was found free. -EEXIST, -EAGAIN: look again. */
+static int make_at(
+	const struct found *found, uint64_t size, const struct netns *ns, struct fault *f)
+{
+	int error = 0;
+
+	if (found->replaced)
+		error = place_remove(found->path, &found->st, found->used_too);
+	if (error < 0 && error != -ENOENT && error != -EBUSY && error != -EAGAIN)
+		return refuse(f, -error, found->path, strerror(-error), REMOVE_IT);
+	if (error < 0)
+		return -EAGAIN;
+	error = make(found->path, size, ns, f);
+	if (error == 0)
+		place_clear(place_uid());
+	return error;
+}
+
+/* For who removes a file to be done, which takes him a few system calls. */
+static void wait_a_little(void)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	syscall(SYS_nanosleep, &pause, NULL);
+}
+
+#define ATTEMPTS 100
 
 int table_attach(
 	struct table *t, const char *name, uint64_t size, const struct netns *ns, struct fault *f)
 {
-	char path[TABLE_PATH_MAX];
-	int error;
+	struct found found;
 
 	size -= size % sizeof(struct tuplebind_slab);
 	if (name != NULL && strcmp(name, TABLE_PRIVATE) == 0)
 		return attach_private(t, size, ns, f);
-	table_path(path, name, geteuid(), ns);
-	for (int attempt = 0; attempt < 10; attempt++) {
-		struct stat st;
-		uint64_t cookie = 0;
-		int fd = open_table(path, true);
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+		int error = find(&found, name, ns, f);
 
-		if (fd == -ENOENT) {
-			error = make(path, size, ns, f);
-			if (error < 0 && error != -EEXIST)
-				return error;
-			continue;
-		}
-		if (fd < 0)
-			return refuse_open(f, -fd, path);
-		error = validate(fd, path, geteuid(), &st, &cookie, f);
-		if (error == 0 && ns->cookie != 0 && cookie != ns->cookie) {
-			/* Of a namespace that is gone and whose inode number came back. */
-			unlink(path);
-			close_raw(fd);
-			continue;
+		memcpy(t->path, found.path, sizeof t->path);
+		if (error == 0 && found.fd >= 0) {
+			/* When it was last attached to is told by its time stamp. */
+			syscall(SYS_utimensat, found.fd, NULL, NULL, 0);
+			error = map_file(
+				t, found.fd, found.path, (size_t)found.st.st_size, true, f);
+			close_raw(found.fd);
+			return error;
 		}
 		if (error == 0)
-			error = map_file(t, fd, path, (size_t)st.st_size, true, f);
-		close_raw(fd);
-		return error;
+			error = make_at(&found, size, ns, f);
+		if (error == -EAGAIN)
+			wait_a_little();
+		else if (error < 0 && error != -EEXIST)
+			return error;
 	}
-	return refuse(f, EAGAIN, path, "keeps changing", "name another table with TUPLEBIND_TABLE");
+	return refuse(
+		f, EAGAIN, t->path, "keeps changing", "name another table with TUPLEBIND_TABLE");
 }
 
 /* Opens a sound table file, whoever owns it: a descriptor, or -errno with the fault told. */
 static int open_sound(const char *path, bool writable, struct stat *st, struct fault *f)
 {
 	uint64_t cookie;
-	int fd = open_table(path, writable);
+	int fd = place_open(path, writable);
 
 	if (fd < 0)
 		return refuse_open(f, -fd, path);
-	/* Root may look at everybody's; the file's owner is whom it must be right for. */
-	uid_t owner = fstat(fd, st) == 0 ? st->st_uid : geteuid();
-	int error = validate(fd, path, owner, st, &cookie, f);
+	int error = place_stat_fd(fd, st);
+	if (error < 0)
+		error = refuse(f, -error, path, strerror(-error), REMOVE_IT);
+	else
+		error = validate(fd, path, st, &cookie, f);
 	if (error == 0)
 		return fd;
 	close_raw(fd);
@@ -335,23 +474,17 @@ int table_open(struct table *t, const char *path, bool writable, struct fault *f
 
 int table_find(struct table *t, const char *name, const struct netns *ns, struct fault *f)
 {
-	char path[TABLE_PATH_MAX];
-	struct stat st = {.st_size = 0};
-	uint64_t cookie = 0;
-
-	table_path(path, name, geteuid(), ns);
+	struct found found;
 	/* As table_attach() does, so that what stands in its way is told alike. */
-	int fd = open_table(path, true);
-	if (fd == -ENOENT)
-		return fd;
-	if (fd < 0)
-		return refuse_open(f, -fd, path);
-	int error = validate(fd, path, geteuid(), &st, &cookie, f);
-	if (error == 0 && ns->cookie != 0 && cookie != ns->cookie)
-		error = -ENOENT;
-	if (error == 0)
-		error = map_file(t, fd, path, (size_t)st.st_size, false, f);
-	close_raw(fd);
+	int error = find(&found, name, ns, f);
+
+	memcpy(t->path, found.path, sizeof t->path);
+	if (error < 0)
+		return error;
+	if (found.fd < 0)
+		return -ENOENT;
+	error = map_file(t, found.fd, found.path, (size_t)found.st.st_size, false, f);
+	close_raw(found.fd);
 	return error;
 }
 

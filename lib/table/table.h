@@ -14,15 +14,12 @@
 #include "base/parse.h"
 #include "kernel/netns.h"
 #include "table/permutation.h"
+#include "table/place.h"
 #include "tuplebind/table.h"
 
 #include <stddef.h>
 #include <sys/types.h>
 
-#define TABLE_DIRECTORY	   "/dev/shm"
-#define TABLE_PREFIX	   "tuplebind."
-#define TABLE_NAME_MAX	   64 /* longest TUPLEBIND_TABLE */
-#define TABLE_PATH_MAX	   160
 #define TABLE_PRIVATE	   "private"
 #define TABLE_SIZE_DEFAULT (UINT64_C(8) << 20)
 #define TABLE_SIZE_MIN	   (UINT64_C(256) << 10)
@@ -37,31 +34,31 @@ struct table {
 	struct permutation permutation;
 	struct tuplebind_stripe *stripe;    /* this process's counters */
 	struct tuplebind_identity identity; /* as it was when attached */
+	/* By table_attach() and table_find(): the file, also when it was refused, or "private". */
+	char path[TABLE_PATH_MAX];
 };
-
-/*
- * Writes the path of the table @name (NULL: the user's default one) of user @uid in
- * network namespace @ns.
- */
-void table_path(
-	char path[static TABLE_PATH_MAX], const char *name, uid_t uid, const struct netns *ns);
 
 /* True for names that TUPLEBIND_TABLE may have: 1..64 of A-Z a-z 0-9 _ - and inner dots. */
 bool table_name_valid(const char *name);
 
 /*
  * Attaches to the table @name of the calling process's effective user in @ns, and makes
- * it with @size bytes, allocated in full, where there is none. @name NULL is the default
- * table, "private" one for this process and the children it forks. Returns 0, or
- * a negative errno with the fault told: a file that is not a regular file of mode
- * 0600 owned by the user, is short, or has another version is refused and left alone.
- * Detach with table_detach(). Costs about 30 us, and 2 ms when 8 MB are made.
+ * it with @size bytes, allocated in full, where there is none (table/place.h tells where). @name
+ * NULL is the default table, "private" one for this process and the children it forks. Another
+ * user's file, and another version's table that is in use, are passed over: the table is at its
+ * next place then. Another version's table that nobody uses, and one of an earlier namespace, are
+ * replaced. Returns 0, or a negative errno with the fault told: a file of the user's own that is no
+ * regular file of mode 0600, is short, has holes or is no table is refused and left alone, and
+ * so is one that does not fit into the memory that is left to this process's control groups.
+ * Detach with table_detach(). Costs about 30 us, and 2 ms when 8 MB are made; while another process
+ * removes the table, 100 ms at most.
  */
 int table_attach(
 	struct table *t, const char *name, uint64_t size, const struct netns *ns, struct fault *f);
 
 /*
- * Attaches to the table file at @path, whoever owns it, for the command: read-only (writing through
+ * Attaches to the table file at @path, whoever owns it, for the command (others' in a process with
+ * their rights: tools/apart.h): read-only (writing through
  * *t then faults) or writable. Returns 0 or a negative errno with the fault told.
  */
 int table_open(struct table *t, const char *path, bool writable, struct fault *f);
@@ -82,8 +79,8 @@ static inline uint64_t table_slab_offset(uint64_t index)
 
 /*
  * Attaches read-only to the table that table_attach() would find, and never makes or removes one:
- * -ENOENT when there is none yet, or one of an earlier namespace. Else as table_attach(), which
- * would refuse what this refuses.
+ * -ENOENT when there is none yet, or only such as table_attach() would replace. Else as
+ * table_attach(), which would refuse what this refuses.
  */
 int table_find(struct table *t, const char *name, const struct netns *ns, struct fault *f);
 

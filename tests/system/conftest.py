@@ -1,5 +1,7 @@
 """Fixtures: hosts that end with the test; a sanitizer's reports, which fail it."""
 
+import os
+
 import harness
 import pytest
 import sanitizer
@@ -11,6 +13,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if REPORTS and (reason := sanitizer.unfit(item.nodeid)):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_sessionstart(session):
+    if not harness.LIBRARY.exists():
+        folder = os.path.relpath(harness.BUILD)
+        pytest.exit(f"{harness.LIBRARY} is not there: meson setup {folder} -Dtests=enabled && meson compile -C {folder}, or "
+                    "scripts/test --only system, which also installs what that takes", returncode=4)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 
-import pytest
 import sanitizer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -48,6 +47,15 @@ def program(name):
     return str(BUILD / "tests" / "programs" / name)
 
 
+def table_user():
+    """The user that tables are named by: as the parent of this user namespace has it."""
+    for line in pathlib.Path("/proc/self/uid_map").read_text().splitlines():
+        here, parent, count = map(int, line.split())
+        if here <= os.geteuid() < here + count:
+            return parent + os.geteuid() - here
+    return os.geteuid()
+
+
 def variables(settings):
     """addrs="..." becomes TUPLEBIND_ADDRS=..., as `tuplebind run --addrs` would have it."""
     return {"TUPLEBIND_" + name.upper(): str(value) for name, value in settings.items()}
@@ -60,6 +68,8 @@ def clean_environment():
 
 def give_away(path):
     """Makes a file another user's."""
+    import pytest  # not at the top: scripts/bench has this file as well, and no need of pytest
+
     try:
         os.chown(path, OTHER_USER, -1)
     except OSError as error:
@@ -323,7 +333,7 @@ class Host:
     def status_text(self, *words):
         """The lines of `tuplebind status` on this host's table of no other name."""
         tables = re.split(r"\n\n(?=\S)", self.must(COMMAND, "status", *words).rstrip("\n"))
-        [mine] = [t for t in tables if t.startswith(f"{os.getuid()}.{self.namespace}\n")]
+        [mine] = [t for t in tables if t.startswith(f"{table_user()}.{self.namespace}\n")]
         return mine.splitlines()
 
     # The end.

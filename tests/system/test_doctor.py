@@ -216,7 +216,7 @@ def test_sound_table(with_table):
 
 
 @pytest.mark.parametrize("breaks, says", [
-    ('printf "\\x63" | dd of={} bs=1 seek=8 conv=notrunc status=none', "another version"),
+    ("truncate -s 100000 {0} && truncate -s 8388608 {0}", "holes"),
     ("rm {0} && ln -s /etc/passwd {0}", "symbolic link"),
     ("rm {0} && mkdir -p {0}/a", "a directory"),
     ("truncate -s 100000 {}", "size"),
@@ -234,13 +234,22 @@ def test_refused_tables(with_table, breaks, says):
     assert worst(other, "table")["level"] == "note"
 
 
-def test_another_users_table(with_table):
-    """Who is not root cannot remove it, and has to be told so."""
+def test_root_shares_its_default_table(usual):
+    """Told with a program only: which service it is about."""
+    if os.geteuid() != 0:
+        pytest.skip("for root")
+    found = is_mended(usual, "table", "note", words=["/usr/bin/sleep"])
+    assert "all of root's programs share" in found["figure"] and found["command"].endswith("=sleep")
+    assert worst(look(usual, ["--table", "mine", "sleep"])[1], "table") is None
+
+
+def test_another_users_file(with_table):
+    """The table is at its next place; who has the first one is told."""
     harness.give_away(with_table.table)
     found = worst(look(with_table)[1], "table")
-    assert found["level"] == "mend" and "another user" in found["figure"]
-    assert worst(look(with_table, ["--table", "other"])[1], "table")["level"] == "note"
+    assert found["level"] == "note" and found["figure"] == f"{with_table.table}~1"
     with_table.must("sh", "-c", found["command"])
+    os.unlink(with_table.table)
     assert worst(look(with_table)[1], "table") is None
 
 

@@ -49,6 +49,10 @@ if platform.machine() == "x86_64":
         re.search(r"\tor[lq]? +\$0x0,(0x\w+)?\(%rsp", code := output("objdump", "-d", path))
         or path == harness.LIBRARY and not re.search(r"\tsub +\$0x[1-9a-f][0-9a-f]{3,7},%rsp", code))
     CHECKS["shadow stack"] = lambda path: "SHSTK" in output("readelf", "-nW", path)
+if platform.machine() == "aarch64":
+    # Return addresses are signed, and jumped to are only places that are marked.
+    CHECKS["signed returns"] = lambda path: re.search(r"\t(paciasp|hint\t#0x19)\b", output("objdump", "-d", path))
+    CHECKS["branch targets"] = lambda path: re.search(r"\t(bti\tc|hint\t#0x22)\b", output("objdump", "-d", path))
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())

@@ -19,12 +19,12 @@ import time
 import pytest
 import storms
 
-from harness import LIBRARY, give_away, program
+from harness import LIBRARY, program
 
 TO, PORT = "127.0.0.1", 8001
 STRICT_CODE = 78
 
-VERSION_AT, SLABS_AT, SIZE_AT, COOKIE_AT, IDENTITY_SIZE = 8, 12, 16, 32, 48
+SLABS_AT, SIZE_AT, COOKIE_AT, IDENTITY_SIZE = 12, 16, 32, 48
 
 
 def patch(path, offset, form, change):
@@ -52,9 +52,15 @@ def bind_unix(path):
         listener.bind(path)
 
 
+def make_holes(path):
+    """The same size and header, and nothing behind."""
+    size = os.stat(path).st_size
+    os.truncate(path, size // 2)
+    os.truncate(path, size)
+
+
 # What is made of a sound table, and what the line says of it.
 FILES = {
-    "foreign-owned": (give_away, "belongs to another user"),
     "world-writable": (lambda path: os.chmod(path, 0o666), "mode is not 0600"),
     "group-readable": (lambda path: os.chmod(path, 0o640), "mode is not 0600"),
     "set-user-id": (lambda path: os.chmod(path, 0o4600), "mode is not 0600"),
@@ -62,8 +68,7 @@ FILES = {
     "short": (lambda path: os.truncate(path, 20), "too short"),
     "empty": (lambda path: os.truncate(path, 0), "too short"),
     "grown": (lambda path: os.truncate(path, os.stat(path).st_size + 4096), "size"),
-    "of the next version": (lambda path: patch(path, VERSION_AT, "I", lambda v: v + 1), "version"),
-    "of another layout": (lambda path: patch(path, SLABS_AT, "I", lambda v: v + 4096), "version"),
+    "with holes": (make_holes, "has holes"),
     "of a lying size": (lambda path: patch(path, SIZE_AT, "Q", lambda v: 1 << 40), "size"),
     "no table": (lambda path: patch(path, 0, "Q", lambda v: ~v & (1 << 64) - 1), "not a tuple table"),
     "symlink": (link_to_copy, "symbolic link"),

@@ -38,7 +38,7 @@ def parse(text):
 
 def of(host, text, table=None):
     """The samples of this host's one table: {name: [(other labels, value)]}."""
-    wanted = table or f"{os.getuid()}.{host.namespace}"
+    wanted = table or f"{harness.table_user()}.{host.namespace}"
     mine = {}
     for name, samples in parse(text).items():
         for labels, value in samples:
@@ -150,7 +150,7 @@ def test_names_do_not_break_it(served):
             file.write(data)
     text = served.must(harness.COMMAND, "metrics")
     ids = {labels["table"] for labels, _ in parse(text)["tuplebind_claims"]
-           if labels["table"].startswith(f"{os.getuid()}.{served.namespace}.")}
+           if labels["table"].startswith(f"{harness.table_user()}.{served.namespace}.")}
     assert {i.split(".")[-1] for i in ids} == {"a%22b", "a%5Cb", "a%0Ab", "a%01b", "%C3%A4%25b"}
 
 

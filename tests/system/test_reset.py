@@ -19,20 +19,20 @@ from harness import COMMAND
 
 TO, PORT = "127.0.0.1", 8001
 
-# Before the command renames a file, asks the test and waits for its answer.
+# Before the command locks a file to remove it, asks the test and waits for its answer.
 SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-int rename(const char *from, const char *to)
+int flock(int fd, int how)
 {
-    int (*real)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
+    int (*real)(int, int) = dlsym(RTLD_NEXT, "flock");
     char byte;
     write(atoi(getenv("ASKS")), "r", 1);
     read(atoi(getenv("HEARS")), &byte, 1);
-    return real(from, to);
+    return real(fd, how);
 }
 """
 
@@ -53,11 +53,11 @@ def leave_table(host, **settings):
 
 def name_of(host):
     """The default table's, as status shows it."""
-    return f"{os.geteuid()}.{host.namespace}"
+    return f"{harness.table_user()}.{host.namespace}"
 
 
 def own(host, tail=""):
-    return pathlib.Path(f"/dev/shm/tuplebind.{os.geteuid()}.{host.namespace}{tail}")
+    return pathlib.Path(f"/dev/shm/tuplebind.{harness.table_user()}.{host.namespace}{tail}")
 
 
 def reset(host, *words, code=0):
@@ -202,7 +202,7 @@ def shim(tmp_path):
 
 
 @contextlib.contextmanager
-def stopped_at_rename(host, shim, *words):
+def stopped_at_lock(host, shim, *words):
     """A reset that has seen nobody, before it takes the file away."""
     asks, shim_asks = os.pipe()
     shim_hears, answers = os.pipe()
@@ -220,7 +220,7 @@ def stopped_at_rename(host, shim, *words):
 def test_attached_meanwhile(served, shim, force):
     path = leave_table(served)
     inode = os.stat(path).st_ino
-    with stopped_at_rename(served, shim, *(["--force"] if force else [])) as running:
+    with stopped_at_lock(served, shim, *(["--force"] if force else [])) as running:
         steps = served.steps()
         steps.open(TO, PORT, 3)
     code = running.wait()
@@ -230,22 +230,22 @@ def test_attached_meanwhile(served, shim, force):
         assert code == 125 and f"in use by {steps.program.pid} (steps)" in running.errors()
         assert os.stat(path).st_ino == inode and len(served.claims(PORT)) == 3
     assert steps.open(TO, PORT, 3)
-    assert glob.glob(f"{own(served)}*.new.*") == []
+    assert glob.glob(f"{own(served)}*~new.*") == []
 
 
 def test_made_anew_meanwhile(served, shim):
     path = leave_table(served)
-    with stopped_at_rename(served, shim) as running:
+    with stopped_at_lock(served, shim) as running:
         os.unlink(path)
         steps = served.steps()
         steps.open(TO, PORT, 3)
     assert running.wait() == 125 and "made anew" in running.errors()
-    assert len(served.claims(PORT)) == 3 and glob.glob(f"{own(served)}*.new.*") == []
+    assert len(served.claims(PORT)) == 3 and glob.glob(f"{own(served)}*~new.*") == []
 
 
 def test_gone_meanwhile(served, shim):
     path = leave_table(served)
-    with stopped_at_rename(served, shim) as running:
+    with stopped_at_lock(served, shim) as running:
         os.unlink(path)
     assert running.wait() == 0 and served.tables() == []
 

@@ -187,7 +187,7 @@ def test_installed(host, tmp_path):
 
 def test_table_that_cannot_be_made(host):
     """A symlink where the table should be: one line, and the program runs; strict: it does not."""
-    path = f"/dev/shm/tuplebind.{os.getuid()}.{host.namespace}"
+    path = f"/dev/shm/tuplebind.{harness.table_user()}.{host.namespace}"
     os.symlink("/dev/null", path)
     result = host.tuplebind("run", "sh", "-c", "echo ran; exit 7")
     assert (result.code, result.out, result.err.count("\n")) == (7, "ran\n", 1)

@@ -28,7 +28,7 @@ def test_shape(served):
     assert whole["version"] == served.must(harness.COMMAND, "--version").split()[-1]
     table = served.status()
     assert list(table) == ["name", "netns", "size", "lanes", "claims", "processes", "counters"]
-    assert table["name"] == f"{os.getuid()}.{served.namespace}"
+    assert table["name"] == f"{harness.table_user()}.{served.namespace}"
     assert (table["netns"], table["size"]) == (served.namespace, 8 << 20)
     assert list(table["counters"]) == COUNTERS
     assert all(type(value) is int for value in table["counters"].values())
@@ -127,7 +127,7 @@ def test_foreign_files_do_not_disturb(served):
     """A file of that name that is no table is told of on stderr; the rest is shown."""
     steps = served.steps()
     steps.open(TO, PORT)
-    with open(f"/dev/shm/tuplebind.{os.getuid()}.{served.namespace}.not-a-table", "w") as file:
+    with open(f"/dev/shm/tuplebind.{harness.table_user()}.{served.namespace}.not-a-table", "w") as file:
         file.write("nothing of the kind" * 1000)
         os.fchmod(file.fileno(), 0o600)
     result = served.tuplebind("status", "--json")

@@ -48,7 +48,7 @@ def ends(terminal, code=0):
 def test_lanes_addresses_destinations_processes(served):
     with top(served) as terminal:
         lines = terminal.shows(lambda lines: len(rows(lines)) == 6)
-        assert lines[0].startswith(f"{os.getuid()}.{served.namespace}")
+        assert lines[0].startswith(f"{harness.table_user()}.{served.namespace}")
         assert "6 lanes, 30 claims, 1 process" in lines[1]
         assert "1000 ports" in lines[0]
         assert [(r[0], r[-1]) for r in rows(lines)] == [("8", f"{TO}:{PORT}")] * 3 + [("2", f"{TO}:{OTHER}")] * 3
@@ -256,9 +256,9 @@ def test_tables(served):
         lines = terminal.shows(lambda lines: lines[0].startswith("second") and len(rows(lines)) == 1)
         assert rows(lines)[0][0] == "3"
         os.unlink(next(path for path in served.tables() if path.endswith(".second")))
-        terminal.shows(lambda lines: lines[0].startswith(f"{os.getuid()}.{served.namespace}"))
+        terminal.shows(lambda lines: lines[0].startswith(f"{harness.table_user()}.{served.namespace}"))
         served.remove_tables()
-        terminal.shows(lambda lines: not lines[0].startswith(f"{os.getuid()}.{served.namespace}"))
+        terminal.shows(lambda lines: not lines[0].startswith(f"{harness.table_user()}.{served.namespace}"))
         terminal.keys("q")
         ends(terminal)
 

@@ -9,6 +9,7 @@ import collections
 import os
 import stat
 
+import harness
 import pytest
 
 TO, PORT, OTHER_PORT = "127.0.0.1", 8001, 8002
@@ -276,7 +277,7 @@ def test_backend(served, backend, way, stranger):
 def test_table_default(served):
     claimed(served, 3)
     [path] = served.tables()
-    assert path == f"/dev/shm/tuplebind.{os.getuid()}.{served.namespace}"
+    assert path == f"/dev/shm/tuplebind.{harness.table_user()}.{served.namespace}"
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert os.stat(path).st_size == 8 << 20
 

@@ -8,13 +8,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct netns ns;
@@ -26,7 +29,7 @@ static void setup(void)
 {
 	cr_assert_eq(netns_current(&ns), 0);
 	snprintf(name, sizeof name, "unit-%d", (int)getpid());
-	table_path(path, name, geteuid(), &ns);
+	place_path(path, name, place_uid(), &ns, 0);
 }
 
 static void teardown(void)
@@ -198,14 +201,98 @@ Test(table, nothing_else_is_left_in_the_directory)
 	cr_expect_eq(ours, 1);
 }
 
-Test(table, what_a_dead_maker_of_the_same_id_left_is_no_hindrance)
+/* Makes a file that was last touched so many seconds ago. */
+static int old_file(const char *file, const char *content, time_t seconds)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = time(NULL) - seconds}};
+	int fd = open(file, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(write(fd, content, strlen(content)), (ssize_t)strlen(content));
+	cr_assert_eq(futimens(fd, times), 0);
+	return fd;
+}
+
+/* All processes of all pid namespaces may have the same id, so it is not in the name. */
+Test(table, a_file_under_the_name_that_a_maker_had_before_is_no_hindrance)
 {
 	char fresh[TABLE_PATH_MAX + 16];
 
 	snprintf(fresh, sizeof fresh, "%s.new.%d", path, (int)getpid());
-	close(open(fresh, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	cr_assert_eq(mkdir(fresh, 0700), 0);
 	cr_expect_eq(attach(&t), 0, "%s", fault.text);
-	cr_expect_neq(access(fresh, F_OK), 0);
+	cr_expect_eq(rmdir(fresh), 0);
+}
+
+Test(table, what_a_killed_maker_left_goes_when_it_is_old_and_nobody_is_at_it)
+{
+	static const char *const tails[] = {"~new.old", "~new.young", "~new.open"};
+	char files[3][TABLE_PATH_MAX + 16];
+
+	for (int i = 0; i < 3; i++)
+		snprintf(files[i], sizeof files[i], "%s%s", path, tails[i]);
+	close(old_file(files[0], "half", TABLE_IDLE_SECONDS + 5));
+	close(old_file(files[1], "half", TABLE_IDLE_SECONDS - 60));
+	int fd = old_file(files[2], "half", TABLE_IDLE_SECONDS + 5);
+	cr_expect_eq(attach(&t), 0, "%s", fault.text);
+	cr_expect_neq(access(files[0], F_OK), 0);
+	cr_expect_eq(access(files[1], F_OK), 0);
+	cr_expect_eq(access(files[2], F_OK), 0);
+	close(fd);
+	unlink(files[1]);
+	unlink(files[2]);
+}
+
+/* Tables of namespaces that are gone, of names no longer in use, of other versions. */
+Test(table, one_that_nobody_uses_goes_when_another_is_made)
+{
+	struct timespec old[2] = {
+		{.tv_nsec = UTIME_OMIT}, {.tv_sec = time(NULL) - TABLE_IDLE_SECONDS - 5}};
+	static const char *const kinds[] = {"unused", "used", "young", "foreign", "text"};
+	char names[5][48], paths[5][TABLE_PATH_MAX];
+	struct table used;
+
+	for (int i = 0; i < 5; i++) {
+		struct table made;
+
+		snprintf(names[i], sizeof names[i], "%s-%s", name, kinds[i]);
+		place_path(paths[i], names[i], place_uid(), &ns, 0);
+		if (i == 4) {
+			close(old_file(
+				paths[i], "a text of the user's own", TABLE_IDLE_SECONDS + 5));
+			continue;
+		}
+		cr_assert_eq(table_attach(&made, names[i], TABLE_SIZE_MIN, &ns, &fault), 0);
+		if (i == 1)
+			used = made;
+		else
+			table_detach(&made);
+		if (i != 2)
+			cr_assert_eq(utimensat(AT_FDCWD, paths[i], old, 0), 0);
+	}
+	if (geteuid() == 0)
+		cr_assert_eq(chown(paths[3], 65534, (gid_t)-1), 0);
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	cr_expect_neq(access(paths[0], F_OK), 0, "nobody's");
+	cr_expect_eq(access(paths[1], F_OK), 0, "somebody has it mapped");
+	cr_expect_eq(access(paths[2], F_OK), 0, "somebody had it lately");
+	cr_expect_eq(access(paths[3], F_OK) == 0, geteuid() == 0, "another user's");
+	cr_expect_eq(access(paths[4], F_OK), 0, "no table");
+	table_detach(&used);
+	for (int i = 1; i < 5; i++)
+		unlink(paths[i]);
+}
+
+Test(table, when_it_was_attached_to_is_told_by_the_file)
+{
+	struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct stat st;
+
+	cr_assert_eq(attach(&t), 0);
+	cr_assert_eq(utimensat(AT_FDCWD, path, old, 0), 0);
+	cr_assert_eq(attach(&t), 0);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_expect_gt(st.st_mtime, 1000);
 }
 
 Test(table, of_many_makers_all_get_the_same)
@@ -265,13 +352,107 @@ Test(table, wrong_modes)
 	}
 }
 
-Test(table, another_owner)
+static void place(char at[TABLE_PATH_MAX], unsigned number)
 {
+	place_path(at, name, place_uid(), &ns, number);
+}
+
+/* What another user may put there: a file, a good table, a directory, a link, a pipe. */
+static void squat(const char *at, unsigned kind)
+{
+	if (kind == 0)
+		close(open(at, O_CREAT | O_WRONLY | O_CLOEXEC, 0666));
+	else if (kind == 1)
+		cr_assert_eq(mkdir(at, 0777), 0);
+	else if (kind == 2)
+		cr_assert_eq(symlink("/dev/null", at), 0);
+	else
+		cr_assert_eq(mkfifo(at, 0666), 0);
+	cr_assert_eq(lchown(at, 65534, (gid_t)-1), 0);
+}
+
+Test(table, another_users_files_are_passed_over)
+{
+	char at[TABLE_PATH_MAX];
+	struct table second;
+
 	if (geteuid() != 0)
 		cr_skip_test("only root can give a file away");
 	close(good_file());
 	cr_assert_eq(chown(path, 65534, (gid_t)-1), 0);
-	expect_refusal(-EPERM, "another user");
+	for (unsigned i = 0; i < 4; i++) {
+		place(at, i + 1);
+		squat(at, i);
+	}
+	cr_expect_eq(table_find(&second, name, &ns, &fault), -ENOENT);
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	place(at, 5);
+	cr_expect_str_eq(t.path, at);
+	cr_assert_eq(attach(&second), 0);
+	cr_expect_arr_eq(&t.key, &second.key, sizeof t.key);
+	cr_expect_eq(table_find(&second, name, &ns, &fault), 0);
+	cr_expect_str_eq(second.path, at);
+	/* Who comes when the first place is free again goes where the others are. */
+	unlink(path);
+	cr_assert_eq(attach(&second), 0);
+	cr_expect_arr_eq(&t.key, &second.key, sizeof t.key);
+	cr_expect_neq(access(path, F_OK), 0);
+	for (unsigned i = 1; i <= 5; i++) {
+		place(at, i);
+		if (unlink(at) < 0)
+			rmdir(at);
+	}
+}
+
+/* Who has a lease on his file keeps others from opening it, and they need not. */
+Test(table, another_users_file_that_cannot_be_opened)
+{
+	char next[TABLE_PATH_MAX];
+	int fd;
+
+	if (geteuid() != 0)
+		cr_skip_test("only root can give a file away");
+	place(next, 1);
+	squat(path, 0);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	signal(SIGURG, SIG_IGN);
+	cr_assert_eq(fcntl(fd, F_SETSIG, SIGURG), 0);
+	cr_assert_eq(fcntl(fd, F_SETLEASE, F_WRLCK), 0);
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	cr_expect_str_eq(t.path, next);
+	close(fd);
+	unlink(next);
+}
+
+Test(table, all_places_taken)
+{
+	char at[TABLE_PATH_MAX];
+
+	if (geteuid() != 0)
+		cr_skip_test("only root can give a file away");
+	for (unsigned i = 0; i < TABLE_PLACES; i++) {
+		place(at, i);
+		squat(at, 0);
+	}
+	expect_refusal(-EBUSY, "taken by other users");
+	for (unsigned i = 0; i < TABLE_PLACES; i++) {
+		place(at, i);
+		unlink(at);
+	}
+}
+
+/* Root finds one in an ordinary user's name, or his own: whoever maps it fills the directory. */
+Test(table, a_file_with_holes)
+{
+	int fd = good_file();
+
+	cr_assert_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			     TABLE_SIZE_MIN - 65536, 65536),
+		0);
+	close(fd);
+	expect_refusal(-EINVAL, "has holes");
+	cr_expect_eq(table_open(&t, path, true, &fault), -EINVAL);
+	cr_expect_eq(table_open_unmapped(&t, path, &fd, &fault), -EINVAL);
 }
 
 Test(table, short_files)
@@ -326,23 +507,114 @@ Test(table, wrong_magic)
 	expect_refusal(-EINVAL, "not a tuple table");
 }
 
-Test(table, wrong_version)
+/* One of another version or layout: nobody uses it, so it is replaced. */
+static void expect_replaced(size_t offset, uint32_t number)
 {
-	spoil(offsetof(struct tuplebind_identity, version),
-		&(uint32_t){TUPLEBIND_TABLE_VERSION + 1}, 4);
-	expect_refusal(-EPROTO, "version");
+	struct stat before, now;
+
+	spoil(offset, &number, sizeof number);
+	cr_assert_eq(stat(path, &before), 0);
+	cr_expect_eq(table_find(&t, name, &ns, &fault), -ENOENT);
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	cr_expect_str_eq(t.path, path);
+	cr_assert_eq(stat(path, &now), 0);
+	cr_expect_neq(before.st_ino, now.st_ino);
+	table_detach(&t);
+	unlink(path);
 }
 
-Test(table, wrong_slab_offset)
+Test(table, another_version_that_nobody_uses)
+{
+	static const uint32_t versions[] = {
+		0, TUPLEBIND_TABLE_VERSION - 1, TUPLEBIND_TABLE_VERSION + 1, UINT32_MAX};
+
+	for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++)
+		expect_replaced(offsetof(struct tuplebind_identity, version), versions[i]);
+}
+
+Test(table, another_layout_that_nobody_uses)
 {
 	static const uint32_t offsets[] = {
 		0, 1, sizeof(struct tuplebind_header) - 4096, UINT32_MAX};
 
-	for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
-		spoil(offsetof(struct tuplebind_identity, slab_offset), &offsets[i], 4);
-		expect_refusal(-EPROTO, "version");
-		unlink(path);
+	for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++)
+		expect_replaced(offsetof(struct tuplebind_identity, slab_offset), offsets[i]);
+}
+
+/* An upgrade: programs of the version before go on with theirs. */
+Test(table, another_version_in_use_is_left_to_those_who_use_it)
+{
+	uint32_t version = TUPLEBIND_TABLE_VERSION - 1;
+	char next[TABLE_PATH_MAX];
+	struct stat before, now;
+	struct table old, second;
+
+	cr_assert_eq(attach(&old), 0);
+	cr_assert_eq(stat(path, &before), 0);
+	memcpy((char *)old.header + offsetof(struct tuplebind_identity, version), &version, 4);
+	cr_assert_eq(attach(&t), 0, "%s", fault.text);
+	place(next, 1);
+	cr_expect_str_eq(t.path, next);
+	cr_assert_eq(stat(path, &now), 0);
+	cr_expect_eq(before.st_ino, now.st_ino);
+	/* Its last user gone, those of the new version stay together. */
+	table_detach(&old);
+	cr_assert_eq(attach(&second), 0);
+	cr_expect_arr_eq(&t.key, &second.key, sizeof t.key);
+	unlink(next);
+}
+
+/* Who opens it is told to come back; then it is gone. */
+Test(table, nobody_attaches_to_one_that_is_being_removed)
+{
+	struct stat st;
+	int go[2];
+
+	cr_assert_eq(pipe(go), 0);
+	close(good_file());
+	cr_assert_eq(stat(path, &st), 0);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	signal(SIGURG, SIG_IGN);
+	cr_assert_eq(fcntl(fd, F_SETSIG, SIGURG), 0);
+	cr_assert_eq(fcntl(fd, F_SETLEASE, F_RDLCK), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		struct stat now;
+
+		close(fd);
+		cr_assert_eq(write(go[1], "g", 1), 1);
+		_exit(attach(&t) == 0 && stat(path, &now) == 0 && now.st_ino != st.st_ino ? 0 : 1);
 	}
+	char byte;
+	int status;
+	cr_assert_eq(read(go[0], &byte, 1), 1);
+	cr_assert_eq(unlink(path), 0);
+	close(fd);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_expect_eq(status, 0);
+}
+
+/* Two that judged the same file: the second must not take what the first has put there. */
+Test(table, what_another_has_put_there_meanwhile_is_not_removed)
+{
+	struct stat judged, now;
+	int fd = good_file(); /* keeps its inode's number from coming back */
+
+	cr_assert_eq(stat(path, &judged), 0);
+	cr_expect_eq(place_remove(path, &judged, true), 0);
+	cr_expect_eq(place_remove(path, &judged, true), -ENOENT);
+	cr_assert_eq(attach(&t), 0);
+	cr_expect_eq(place_remove(path, &judged, true), -ENOENT);
+	cr_assert_eq(stat(path, &now), 0);
+	cr_expect_neq(now.st_ino, judged.st_ino);
+	/* In use it goes only if it is to; while another removes it, it is left to him. */
+	cr_expect_eq(place_remove(path, &now, false), -EBUSY);
+	int other = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(flock(other, LOCK_EX), 0);
+	cr_expect_eq(place_remove(path, &now, true), -EAGAIN);
+	close(other);
+	cr_expect_eq(place_remove(path, &now, true), 0);
+	close(fd);
 }
 
 Test(table, header_lies_about_the_size)
@@ -474,7 +746,7 @@ Test(table, private_one_is_shared_with_children_only)
 	cr_expect_eq(status, 0);
 	cr_expect_eq(claim_take_port(&t, &lane, 80, NULL, &c), -EADDRNOTAVAIL);
 	cr_expect_eq(claim_take_port(&other, &lane, 80, NULL, &c), 0);
-	table_path(path, TABLE_PRIVATE, geteuid(), &ns);
+	place_path(path, TABLE_PRIVATE, place_uid(), &ns, 0);
 	cr_expect_neq(access(path, F_OK), 0, "it is no file");
 }
 
@@ -541,10 +813,16 @@ Test(table, paths)
 	struct netns other = {.inode = 4026531840};
 	char text[TABLE_PATH_MAX];
 
-	table_path(text, NULL, 1000, &other);
+	place_path(text, NULL, 1000, &other, 0);
 	cr_expect_str_eq(text, "/dev/shm/tuplebind.1000.4026531840");
-	table_path(text, "mine", 0, &other);
+	place_path(text, "mine", 0, &other, 0);
 	cr_expect_str_eq(text, "/dev/shm/tuplebind.0.4026531840.mine");
+	place_path(text, "mine", 0, &other, 7);
+	cr_expect_str_eq(text, "/dev/shm/tuplebind.0.4026531840.mine~7");
+	cr_expect_str_eq(place_suffix(text), "~7");
+	cr_expect_str_eq(place_suffix("tuplebind.0.1.a~8"), "");
+	cr_expect_str_eq(place_suffix("tuplebind.0.1.a~0"), "");
+	cr_expect_str_eq(place_suffix("tuplebind.0.1.a~11"), "");
 }
 
 Test(table, longest_path_fits)
@@ -554,8 +832,10 @@ Test(table, longest_path_fits)
 
 	memset(longest, 'x', TABLE_NAME_MAX);
 	longest[TABLE_NAME_MAX] = '\0';
-	table_path(text, longest, UINT32_MAX, &other);
+	place_path(text, longest, UINT32_MAX, &other, 0);
 	cr_expect_str_eq(strrchr(text, '.') + 1, longest);
+	place_path(text, longest, UINT32_MAX, &other, TABLE_PLACES - 1);
+	cr_expect_str_eq(place_suffix(text), "~7");
 }
 
 Test(table, names)

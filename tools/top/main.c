@@ -21,16 +21,16 @@
 #include <unistd.h>
 
 static const char help[] =
-	"usage: tuplebind top [--delay SECONDS] [--ports LIST]\n"
+	"usage: tuplebind top [--delay SECONDS] [--ports LIST] [--all-users]\n"
 	"\n"
-	"Shows the tuple tables that this user may read, live: lanes, local addresses,\n"
-	"destinations and processes, how full they are and what changes. h shows the\n"
-	"keys, q quits.\n"
+	"Shows this user's tuple tables, live: lanes, local addresses, destinations and\n"
+	"processes, how full they are and what changes. h shows the keys, q quits.\n"
 	"\n"
 	"  --delay SECONDS  between two looks at the tables (default 1)\n"
 	"  --ports LIST     the ports a lane can have, as TUPLEBIND_PORTS has them.\n"
 	"                   Default: what the attached processes were started with, else\n"
 	"                   what the kernel offers\n"
+	"  --all-users      those of other users as well, for root\n"
 	"\n"
 	"NO_COLOR is respected. Not on a terminal: tuplebind status.\n";
 
@@ -58,7 +58,7 @@ static void look(struct top *top, double *looked)
 	double time = now();
 
 	top->fault.text[0] = '\0';
-	if (snapshots_take(&fresh, &top->base, &top->fault) < 0) {
+	if (snapshots_take(&fresh, &top->base, top->all_users, &top->fault) < 0) {
 		snapshots_free(&fresh);
 		return;
 	}
@@ -151,9 +151,11 @@ static int start_screen(void)
 	return 0;
 }
 
-static int read_options(int argc, char **argv, uint64_t *delay, const char **ports, bool *helped)
+static int read_options(
+	int argc, char **argv, uint64_t *delay, const char **ports, bool *all_users, bool *helped)
 {
 	static const struct option options[] = {
+		{"all-users", no_argument, NULL, 'a'},
 		{"delay", required_argument, NULL, 'd'},
 		{"ports", required_argument, NULL, 'p'},
 		{"help", no_argument, NULL, 'h'},
@@ -164,6 +166,9 @@ static int read_options(int argc, char **argv, uint64_t *delay, const char **por
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		switch (option) {
+		case 'a':
+			*all_users = true;
+			break;
 		case 'd':
 			if (parse_number(optarg, 1, DELAY_MAX, delay) < 0)
 				return command_usage("top",
@@ -195,7 +200,7 @@ int main(int argc, char **argv)
 	struct fault fault;
 	sigset_t awake;
 
-	int code = read_options(argc, argv, &delay, &ports, &helped);
+	int code = read_options(argc, argv, &delay, &ports, &top.all_users, &helped);
 	if (code != 0 || helped)
 		return code;
 	if (capacity_base_read(&top.base, ports, &fault) < 0)

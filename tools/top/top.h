@@ -25,6 +25,7 @@ struct row {
 struct top {
 	/* What is seen. */
 	struct capacity_base base;
+	bool all_users;
 	struct snapshots now, before;
 	double seconds;	    /* between the two; 0: there is only one */
 	struct fault fault; /* why there is no new snapshot, "" else */
