@@ -22,12 +22,19 @@ static const struct version first = {"/memory", "memory.limit_in_bytes", "memory
 static const struct version second = {
 	"", "memory.max", "memory.current", {"\ninactive_file ", "\nactive_file "}};
 
-/* A file behind one newline. False: it cannot be read. */
-static bool read_file(const char *path, char *text, size_t size)
-{
-	size_t length = 1;
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+/* A longer path is not looked at, nor more of a file: the library takes little stack anywhere. */
+#define PATH_MOST 1024
+#define TEXT_MOST 2048
 
+/* A file of a folder, behind one newline. False: it cannot be read. */
+static bool read_file(const char *folder, const char *file, char *text, size_t size)
+{
+	char path[PATH_MOST];
+	size_t length = 1;
+
+	if (snprintf(path, sizeof path, "%s/%s", folder, file) >= (int)sizeof path)
+		return false;
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	text[0] = '\n';
@@ -59,10 +66,9 @@ static uint64_t read_number(const char *p)
 
 static uint64_t read_figure(const char *group, const char *file)
 {
-	char path[PATH_MAX], text[64];
+	char text[64];
 
-	if (snprintf(path, sizeof path, "%s/%s", group, file) >= (int)sizeof path ||
-		!read_file(path, text, sizeof text))
+	if (!read_file(group, file, text, sizeof text))
 		return UINT64_MAX;
 	return read_number(text + 1);
 }
@@ -75,11 +81,10 @@ static uint64_t add(uint64_t a, uint64_t b)
 /* Pages of files, which the kernel drops when the group needs memory. */
 static uint64_t read_cache(const char *group, const struct version *v)
 {
-	char path[PATH_MAX], text[4096];
+	char text[TEXT_MOST];
 	uint64_t cache = 0;
 
-	if (snprintf(path, sizeof path, "%s/memory.stat", group) >= (int)sizeof path ||
-		!read_file(path, text, sizeof text))
+	if (!read_file(group, "memory.stat", text, sizeof text))
 		return 0;
 	for (int i = 0; i < 2; i++) {
 		const char *line = strstr(text, v->cache[i]);
@@ -164,7 +169,7 @@ static bool find_group(const char *lines, const char *mark, const char **path, s
 static uint64_t left_by(
 	const char *lines, const char *mounted, const char *mark, const struct version *v)
 {
-	char group[PATH_MAX];
+	char group[PATH_MOST];
 	const char *path;
 	size_t length;
 
@@ -181,9 +186,9 @@ static uint64_t left_by(
 
 uint64_t cgroup_memory_left(const char *self, const char *mounted)
 {
-	char lines[4096];
+	char lines[TEXT_MOST];
 
-	if (!read_file(self, lines, sizeof lines))
+	if (!read_file("", self + (self[0] == '/'), lines, sizeof lines))
 		return UINT64_MAX;
 	uint64_t by_first = left_by(lines, mounted, "memory", &first);
 	uint64_t by_second = left_by(lines, mounted, "", &second);

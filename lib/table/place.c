@@ -19,57 +19,68 @@ uid_t place_user(void)
 	return (uid_t)syscall(SYS_geteuid);
 }
 
-static uint64_t take_number(const char **cursor)
-{
-	uint64_t value = 0;
-
-	while (**cursor == ' ' || **cursor == '\n')
-		++*cursor;
-	for (; **cursor >= '0' && **cursor <= '9'; ++*cursor)
-		value = value * 10 + (uint64_t)(**cursor - '0');
-	return value;
-}
-
-/* Each line: first user here, the same one in the parent namespace, how many. */
-static uid_t translate(const char *map, uid_t uid)
-{
-	while (*map != '\0') {
-		uint64_t here = take_number(&map), parent = take_number(&map);
-		uint64_t count = take_number(&map);
-
-		if (count == 0)
-			break;
-		if (uid >= here && uid - here < count)
-			return (uid_t)(parent + (uid - here));
-	}
-	return uid;
-}
-
 /* Raw close: ours is taken over, and libc's is a cancellation point. */
 static void close_raw(int fd)
 {
 	syscall(SYS_close, fd);
 }
 
+/* A file of numbers, of any length; end: there is no more of it. */
+struct numbers {
+	int fd;
+	size_t at, length;
+	bool end;
+	char bytes[512];
+};
+
+/* The next byte, which stays the next one; 0 at the end. */
+static char peek(struct numbers *n)
+{
+	if (n->at == n->length && !n->end) {
+		long got = syscall(SYS_read, n->fd, n->bytes, sizeof n->bytes);
+
+		n->end = got <= 0;
+		n->at = 0;
+		n->length = got > 0 ? (size_t)got : 0;
+	}
+	return n->end ? '\0' : n->bytes[n->at];
+}
+
+static uint64_t take_number(struct numbers *n)
+{
+	uint64_t value = 0;
+
+	while (peek(n) == ' ' || peek(n) == '\n')
+		n->at++;
+	for (char c; (c = peek(n)) >= '0' && c <= '9'; n->at++)
+		value = value * 10 + (uint64_t)(c - '0');
+	return value;
+}
+
+/* Each line: first user here, the same one in the parent namespace, how many. */
+static uid_t translate(struct numbers *map, uid_t uid)
+{
+	for (;;) {
+		uint64_t here = take_number(map), parent = take_number(map);
+		uint64_t count = take_number(map);
+
+		if (count == 0)
+			return uid;
+		if (uid >= here && uid - here < count)
+			return (uid_t)(parent + (uid - here));
+	}
+}
+
 uid_t place_uid(void)
 {
+	struct numbers map = {.fd = place_open("/proc/self/uid_map", false)};
 	uid_t uid = place_user();
-	char map[12288]; /* 340 lines of 33 bytes */
-	size_t length = 0;
-	int fd = place_open("/proc/self/uid_map", false);
 
-	if (fd < 0)
+	if (map.fd < 0)
 		return uid;
-	for (;;) {
-		long got = syscall(SYS_read, fd, map + length, sizeof map - 1 - length);
-
-		if (got <= 0)
-			break;
-		length += (size_t)got;
-	}
-	close_raw(fd);
-	map[length] = '\0';
-	return translate(map, uid);
+	uid = translate(&map, uid);
+	close_raw(map.fd);
+	return uid;
 }
 
 void place_path(char path[static TABLE_PATH_MAX], const char *name, uid_t uid,
@@ -221,7 +232,7 @@ struct entry {
 
 void place_clear(uid_t uid)
 {
-	_Alignas(struct entry) char entries[4096];
+	_Alignas(struct entry) char entries[2048];
 	char prefix[32];
 	unsigned seen = 0;
 	time_t now = time(NULL);
