@@ -178,20 +178,20 @@ static struct addr with_port(const struct addr *a, uint16_t port)
 	return with;
 }
 
-void source_learn_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
-	const struct addr *peer, uint16_t port)
+void source_learn_peer(struct source_memory *m, const struct addr *asked, uint16_t asked_port,
+	const struct addr *peer, uint16_t fport)
 {
 	struct route_copy copy;
-	struct addr asked = with_port(faddr, fport);
-	struct source_route *r = &m->peers[hash_addr(m, &asked) % SOURCE_PEERS];
+	struct addr from = with_port(asked, asked_port);
+	struct source_route *r = &m->peers[hash_addr(m, &from) % SOURCE_PEERS];
 
-	struct addr before, came_to = with_port(peer, port);
-	bool known = route_read(r, &copy) && addr_equal(&copy.faddr, &asked) &&
-		     aside_now() < copy.expiry;
+	struct addr before, came_to = with_port(peer, fport);
+	bool known =
+		route_read(r, &copy) && addr_equal(&copy.faddr, &from) && aside_now() < copy.expiry;
 	before = copy.laddr;
 	if (known && (before.scope & SEVERAL || !addr_equal(&before, &came_to)))
 		came_to.scope |= SEVERAL;
-	copy.faddr = asked;
+	copy.faddr = from;
 	copy.laddr = came_to;
 	copy.expiry = aside_now() + PEER_SECONDS;
 	route_write(r, copy.sequence, &copy);
@@ -203,23 +203,24 @@ bool source_knows_peers(const struct source_memory *m)
 	return aside_now() < atomic_load_explicit(&m->peers_until, memory_order_relaxed);
 }
 
-bool source_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
-	struct addr *peer, uint16_t *port, bool *several)
+bool source_peer(struct source_memory *m, const struct addr *asked, uint16_t asked_port,
+	struct addr *peer, uint16_t *fport, bool *several)
 {
 	struct route_copy copy;
 
 	/* On most hosts none ever is. */
 	if (!source_knows_peers(m))
 		return false;
-	struct addr asked = with_port(faddr, fport);
-	struct source_route *r = &m->peers[hash_addr(m, &asked) % SOURCE_PEERS];
-	if (!route_read(r, &copy) || !addr_equal(&copy.faddr, &asked) || aside_now() >= copy.expiry)
+	struct addr from = with_port(asked, asked_port);
+	struct source_route *r = &m->peers[hash_addr(m, &from) % SOURCE_PEERS];
+	if (!route_read(r, &copy) || !addr_equal(&copy.faddr, &from) || aside_now() >= copy.expiry)
 		return false;
-	*port = (uint16_t)copy.laddr.scope;
+	*fport = (uint16_t)copy.laddr.scope;
+	uint32_t scope = asked->scope; /* they may be the same */
 	*several = copy.laddr.scope & SEVERAL;
 	*peer = copy.laddr;
 	/* A scope is one of the link, which is the asked one's. */
-	peer->scope = addr_reach(peer) == ADDR_LINK ? faddr->scope : 0;
+	peer->scope = addr_reach(peer) == ADDR_LINK ? scope : 0;
 	return true;
 }
 

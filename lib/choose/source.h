@@ -87,15 +87,15 @@ void source_learn(struct source_memory *m, const struct addr *faddr, uint8_t pro
 	uint16_t fport, const struct addr *laddr);
 
 /*
- * Tells that connect() to @faddr and @fport came to @peer and @port instead; whether that was so of
- * any destination in the last minute; and of this one (false: it was not, or is forgotten),
+ * Tells that connect() to @asked and @asked_port came to @peer and @fport instead; whether that was
+ * so of any destination in the last minute; and of this one (false: it was not, or is forgotten),
  * *several: to other peers as well. The pointers may be the same. O(1).
  */
-void source_learn_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
-	const struct addr *peer, uint16_t port);
+void source_learn_peer(struct source_memory *m, const struct addr *asked, uint16_t asked_port,
+	const struct addr *peer, uint16_t fport);
 bool source_knows_peers(const struct source_memory *m);
-bool source_peer(struct source_memory *m, const struct addr *faddr, uint16_t fport,
-	struct addr *peer, uint16_t *port, bool *several);
+bool source_peer(struct source_memory *m, const struct addr *asked, uint16_t asked_port,
+	struct addr *peer, uint16_t *fport, bool *several);
 
 /* Tells that the address of the last step could not be bound: it is left out for a while. */
 void source_walk_failed(struct source_walk *w);

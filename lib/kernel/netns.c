@@ -41,7 +41,7 @@ int netns_current(struct netns *ns)
 
 bool netns_is_here(const struct netns *ns)
 {
-	struct netns here;
+	struct netns here = {.inode = 0};
 
 	if (netns_current(&here) < 0)
 		return false;

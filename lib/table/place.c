@@ -43,7 +43,7 @@ static char peek(struct numbers *n)
 		n->at = 0;
 		n->length = got > 0 ? (size_t)got : 0;
 	}
-	return n->end ? '\0' : n->bytes[n->at];
+	return (char)(n->end ? '\0' : n->bytes[n->at]);
 }
 
 static uint64_t take_number(struct numbers *n)
