@@ -96,7 +96,26 @@ void attempt_note_passed(const struct attempt *a, enum tuplebind_counter why);
 /* Puts what every event of a connect() has: descriptor, protocol, tuple as far as it is known. */
 void attempt_describe(struct event *e, const struct attempt *a);
 
-/* True when the socket goes on connecting, or is connected, after its call ended with @error. */
+/*
+ * True when the socket goes on connecting, or is connected, after its call ended with @error.
+ *
+ * What a TCP socket is like after a connect() that failed (tcp_v4_connect(),
+ * __inet_stream_connect() and their like for IPv6):
+ *
+ *   EINPROGRESS, EALREADY, EINTR  it has its tuple, and goes on
+ *   EAGAIN (a send)               the same; nothing could be sent yet
+ *   EISCONN                       it is connected, or listens
+ *   EADDRNOTAVAIL                 no port, or the tuple is somebody's. It is closed; a port of late
+ * bind is gone, one of explicit bind stays; an address that was bound stays, one that the kernel
+ * chose is cleared, unless one was ever bound ECONNREFUSED, ETIMEDOUT,      the same; getsockname()
+ * goes on to tell a port of late bind that the EHOSTUNREACH, ENETUNREACH ... socket has no more
+ *   EPERM, EACCES                 refused before anything was done (a filter, a security module),
+ * or the same as above (netfilter, a route of type prohibit) EINVAL, EAFNOSUPPORT, EFAULT  nothing
+ * has changed
+ *
+ * A UDP socket is where it was, but has a port if none was refused (EAGAIN). setsockopt() that
+ * fails changes nothing.
+ */
 bool attempt_kept(const struct attempt *a, int error);
 
 /*

@@ -83,7 +83,7 @@ static void lock_piece(uintptr_t first, uintptr_t end, int flags)
 
 	if (first < table + library.table.size && end > table)
 		return;
-	syscall(SYS_mlock2, first, end - first, flags & MCL_ONFAULT ? MLOCK_ONFAULT : 0);
+	syscall(SYS_mlock2, first, end - first, (flags & MCL_ONFAULT) ? MLOCK_ONFAULT : 0);
 }
 
 static bool lock_others(int flags)

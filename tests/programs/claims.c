@@ -1,6 +1,7 @@
 /*
- * claims FILE: prints what a tuple table holds, one claim a line: protocol, local address and
- * port, foreign address and port.
+ * claims FILE [strangers]: prints what a tuple table holds, one claim a line: protocol, local
+ * address and port, foreign address and port. Or the ports on which strangers' UDP sockets were
+ * met.
  *
  * Uses nothing but the public header, as any other reader would.
  */
@@ -55,10 +56,10 @@ static void print_slab(const struct tuplebind_header *h, const struct tuplebind_
 int main(int argc, char **argv)
 {
 	struct stat st;
-	int fd = argc == 2 ? open(argv[1], O_RDONLY) : -1;
+	int fd = argc == 2 || argc == 3 ? open(argv[1], O_RDONLY) : -1;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(struct tuplebind_header)) {
-		fprintf(stderr, "usage: claims FILE\n");
+		fprintf(stderr, "usage: claims FILE [strangers]\n");
 		return 2;
 	}
 	const struct tuplebind_header *h =
@@ -68,6 +69,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "claims: %s is not a table of this version\n", argv[1]);
 		return 1;
 	}
+	for (unsigned port = 0; argc == 3 && port <= UINT16_MAX; port++)
+		if (h->udp_strangers[port / 64] >> (port % 64) & 1)
+			printf("%u\n", port);
+	if (argc == 3)
+		return 0;
 	const char *end = (const char *)h + st.st_size;
 	for (const struct tuplebind_slab *slab =
 			(const void *)((const char *)h + h->identity.slab_offset);

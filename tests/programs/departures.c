@@ -28,8 +28,12 @@
 #define SOCKETS 65536
 
 typedef int connect_call(int, const struct sockaddr *, socklen_t);
+typedef ssize_t sendto_call(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
+typedef ssize_t sendmsg_call(int, const struct msghdr *, int);
 
 static connect_call *next_connect, *next_bind;
+static sendto_call *next_sendto;
+static sendmsg_call *next_sendmsg;
 
 /* What the program has bound to a socket, by its cookie. */
 static struct bound {
@@ -49,6 +53,8 @@ __attribute__((constructor)) static void start(void)
 
 	*(void **)&next_connect = dlsym(RTLD_NEXT, "connect");
 	*(void **)&next_bind = dlsym(RTLD_NEXT, "bind");
+	*(void **)&next_sendto = dlsym(RTLD_NEXT, "sendto");
+	*(void **)&next_sendmsg = dlsym(RTLD_NEXT, "sendmsg");
 	active = getenv("DEPARTURES_FILE") != NULL && config_read(&config, &fault) == 0 &&
 		 !config.disabled && plan_make(&plan, &config, &fault) == 0 &&
 		 netns_current(&home) == 0;
@@ -146,4 +152,36 @@ EXPORT int connect(int fd, const struct sockaddr *to, socklen_t length)
 		look(fd, &faddr, fport);
 	errno = saved;
 	return result;
+}
+
+/* A send that connects on the way (MSG_FASTOPEN). */
+static void look_at_send(
+	int fd, ssize_t sent, int flags, const struct sockaddr *to, socklen_t length)
+{
+	struct addr faddr;
+	uint16_t fport;
+	int saved = errno;
+
+	if (active && flags & MSG_FASTOPEN && (sent >= 0 || saved == EINPROGRESS) && to != NULL &&
+		addr_from_sockaddr(to, length, &faddr, &fport) && !bound_of(fd)->port)
+		look(fd, &faddr, fport);
+	errno = saved;
+}
+
+EXPORT ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const struct sockaddr *to,
+	socklen_t length)
+{
+	ssize_t sent = next_sendto(fd, bytes, size, flags, to, length);
+
+	look_at_send(fd, sent, flags, to, length);
+	return sent;
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	ssize_t sent = next_sendmsg(fd, message, flags);
+
+	if (flags & MSG_FASTOPEN && sent >= 0)
+		look_at_send(fd, sent, flags, message->msg_name, message->msg_namelen);
+	return sent;
 }

@@ -6,6 +6,7 @@ the same user only.
 """
 
 import os
+import time
 
 import harness
 import pytest
@@ -142,7 +143,6 @@ def test_who_has_set_reuseaddr_himself_keeps_it(host):
 def test_group_of_a_server_of_the_same_user(host, backend):
     """A QUIC server's sockets share a port by SO_REUSEPORT. It loses no datagram to clients of the same user."""
     host.set_ports(40000, 40003)
-    group = []
     text = """
 import select, socket, sys
 group = []
@@ -209,14 +209,29 @@ print(heard)
 
 
 def test_strangers_are_forgotten_in_time(host):
-    """A port that a stranger once had is taken again when he is gone."""
-    host.set_ports(40000, 40001)
+    """A port that a stranger once had is taken again when he is gone, and alone."""
+    # The ports that are forgotten next: 1,024 each second.
+    first = 1024 * ((int(time.clock_gettime(time.CLOCK_MONOTONIC)) + 5) % 64 or 1) + 100
+    host.set_ports(first, first + 1)
     stranger = host.steps(preload=None)
-    for port in (40000, 40001):
+    for port in host.ports:
         fd = stranger.socket("udp")
         assert stranger(f"bind {fd} {TO} {port}") == "0"
     steps = host.steps(protocols=UDP)
     fd = steps.socket("udp")
     assert steps.connect(fd, TO, 8001) == "EAGAIN"
+
+    def strangers():
+        [table] = host.tables()
+        return {int(port) for port in host.must(harness.program("claims"), table, "strangers").split()}
+
+    assert strangers() == host.ports
     assert stranger.program.end() == 0
     harness.eventually(lambda: steps.connect(fd, TO, 8001) == "0")
+    ports = iter(range(9001, 65535))
+
+    def forgotten():
+        steps.connect(steps.socket("udp"), TO, next(ports))
+        return strangers() == set()
+
+    harness.eventually(forgotten, limit=3 * harness.LIMIT)
