@@ -57,6 +57,7 @@ struct attempt {
 	claim claim;
 	uint16_t lport;
 	bool unreachable; /* the call failed for want of a route from this address */
+	bool passed;	  /* it is left to the kernel, and counted so */
 	unsigned strays;  /* claims left standing for strangers */
 };
 
@@ -269,6 +270,9 @@ void datagram_foresee(struct attempt *a);
 
 /* Makes the UDP socket's port nobody else's, for the kernel's search; 0, or errno of the call. */
 int datagram_search(struct attempt *a);
+
+/* Whether a call that ended with @error found no port, and has left the socket as it was. */
+bool search_found_nothing(const struct attempt *a, int error);
 
 /* How the kernel is to look for a port. */
 enum search {

@@ -35,7 +35,7 @@ enum record_flag {
 	RECORD_REUSE = 32,    /* UDP: the program had set SO_REUSEADDR itself */
 	RECORD_FREEBIND = 64, /* IPV6_FREEBIND is on, and was not the program's */
 	RECORD_BOUND = 128,   /* we bound an address to it */
-	RECORD_NO_PORT = 256, /* UDP: the program had set IP_BIND_ADDRESS_NO_PORT itself */
+	RECORD_NO_PORT = 256, /* the program had set IP_BIND_ADDRESS_NO_PORT itself */
 };
 
 struct record {

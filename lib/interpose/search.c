@@ -51,9 +51,10 @@ static bool next_run(const struct portorder *o, unsigned *from, struct run *run)
 	return true;
 }
 
-static bool found_nothing(int error)
+bool search_found_nothing(const struct attempt *a, int error)
 {
-	return error == EADDRNOTAVAIL || error == EAGAIN;
+	/* (A send that connects may say EAGAIN as well, and goes on.) */
+	return error == (a->protocol == IPPROTO_UDP ? EAGAIN : EADDRNOTAVAIL);
 }
 
 /* 0, or errno of the call; -errno when the socket could not be prepared. */
@@ -76,7 +77,7 @@ static int call_in_run(struct attempt *a, const struct run *run)
 			run->first + (unsigned)(random % (run->last - run->first - WINDOW));
 		int error = call_within(a, first, first + WINDOW - 1);
 
-		if (!found_nothing(error))
+		if (!search_found_nothing(a, error))
 			return error;
 	}
 	return call_within(a, run->first, run->last);
@@ -97,14 +98,14 @@ static int call_anywhere(struct attempt *a)
 static int call_in_ports(struct attempt *a)
 {
 	const struct plan_ports *ports = a->rule->ports;
-	int error = EADDRNOTAVAIL;
+	int error = a->protocol == IPPROTO_UDP ? EAGAIN : EADDRNOTAVAIL;
 	unsigned from = 0;
 	struct run run;
 
 	if (!plan_has_late(&library.plan))
 		return ports->wanted.automatic && ports->wanted.parts == 1 ? call_anywhere(a)
 									   : error;
-	while (found_nothing(error) && next_run(&ports->order, &from, &run))
+	while (search_found_nothing(a, error) && next_run(&ports->order, &from, &run))
 		error = call_in_run(a, &run);
 	return error;
 }
@@ -119,6 +120,15 @@ static void settle(struct attempt *a, int error)
 		stream_check(a);
 }
 
+/* What is left to the kernel is counted already, and has no claim. */
+static void finish(struct attempt *a, int error)
+{
+	if (!a->passed)
+		tuple_finish(a, error, TUPLEBIND_LATE);
+	else if (!attempt_kept(a, error))
+		tuple_lost(a->record, a->fd, a->flight);
+}
+
 static int search_ports(struct attempt *a)
 {
 	a->claim = CLAIM_NONE;
@@ -126,9 +136,10 @@ static int search_ports(struct attempt *a)
 	tuple_set_lane(a);
 	tuple_take_off(a);
 	int error = call_in_ports(a);
-	if (error >= 0 && !found_nothing(error)) {
-		settle(a, error);
-		tuple_finish(a, error, TUPLEBIND_LATE);
+	if (error >= 0 && !search_found_nothing(a, error)) {
+		if (!a->passed)
+			settle(a, error);
+		finish(a, error);
 	}
 	flight_end(a->flight);
 	return error;

@@ -150,12 +150,12 @@ void tuple_restore(struct record *r, int fd)
 	if (book_has_flag(r, RECORD_FREEBIND))
 		sock_freebind(fd, false);
 	tuple_clear_address(r, fd);
-	/* bind() of a TCP socket is taken over, and sees to that itself. */
 	if (book_has_flag(r, RECORD_TOUCHED) && sock_kind_protocol(r->kind) == IPPROTO_UDP) {
 		sock_reuse_port(fd, false);
 		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
-		sock_bind_takes_no_port(fd, book_has_flag(r, RECORD_NO_PORT));
 	}
+	if (book_has_flag(r, RECORD_TOUCHED) || book_has_flag(r, RECORD_BOUND))
+		sock_bind_takes_no_port(fd, book_has_flag(r, RECORD_NO_PORT));
 	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND);
 }
 
@@ -426,9 +426,9 @@ bool tuple_note_touch(struct attempt *a)
 		a->alone = a->plain || !sock_reuses_address(a->fd);
 		if (!a->alone)
 			book_set_flag(a->record, RECORD_REUSE);
-		if (!a->plain && sock_asks_no_port(a->fd) == 1)
-			book_set_flag(a->record, RECORD_NO_PORT);
 	}
+	if (!a->plain && sock_asks_no_port(a->fd) == 1)
+		book_set_flag(a->record, RECORD_NO_PORT);
 	return true;
 }
 

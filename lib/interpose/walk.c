@@ -308,10 +308,8 @@ static bool has_pool(const struct attempt *a)
 	return !a->address_given && pool_serves(&a->rule->pool, &a->faddr);
 }
 
-static bool found_nothing(int error)
-{
-	return error == EADDRNOTAVAIL || error == EAGAIN;
-}
+/* Addresses on which the kernel searches in vain, within one call. */
+#define SEARCHES_MOST 16
 
 /*
  * Has the kernel look for a port on the addresses, in turn. 0 or errno of the call; *tried: false
@@ -320,18 +318,20 @@ static bool found_nothing(int error)
 static int search_addresses(struct attempt *a, enum search how, bool *tried)
 {
 	struct source_walk walk;
-	int error = -EADDRNOTAVAIL;
+	int error = -EADDRNOTAVAIL, searches = 0;
 
 	*tried = false;
 	start_walk(a, &walk);
-	for (bool first = true; next_address(a, &walk, first); first = false) {
+	for (bool first = true; searches < SEARCHES_MOST && next_address(a, &walk, first);
+		first = false) {
 		a->unreachable = false;
 		int got = search_address(a, how);
 
 		if (got >= 0) {
 			*tried = true;
 			error = got;
-			if (!found_nothing(got) && !a->unreachable)
+			searches++;
+			if (!search_found_nothing(a, got) && !a->unreachable)
 				break;
 		} else if (got == -EADDRNOTAVAIL && !a->address_given) {
 			source_walk_failed(&walk);
@@ -345,13 +345,15 @@ int walk_leave_to_kernel(struct attempt *a, enum search how, enum tuplebind_coun
 	bool tried;
 
 	tuple_restore(a->record, a->fd);
-	if (!has_pool(a))
+	if (!has_pool(a) && how == SEARCH_FREELY)
 		return attempt_pass(a, why);
 	attempt_note_passed(a, why);
+	a->passed = true;
 	int error = search_addresses(a, how, &tried);
 	if (!tried) {
 		a->lport = 0;
-		if (walk_refuse_unusable(a, "no address of the pool can be bound") < 0)
+		if (has_pool(a) &&
+			walk_refuse_unusable(a, "no address of the pool can be bound") < 0)
 			return -1;
 		return attempt_call(a);
 	}
@@ -417,7 +419,7 @@ static int search_connect(struct attempt *a)
 
 	tuple_restore(a->record, a->fd);
 	int error = search_addresses(a, SEARCH_PORTS, &unused);
-	if (error == -EADDRNOTAVAIL || found_nothing(error))
+	if (error == -EADDRNOTAVAIL || search_found_nothing(a, error))
 		return no_tuple_left(a);
 	if (error < 0)
 		return walk_leave_to_kernel(a, SEARCH_FREELY, TUPLEBIND_PASSED_HELPLESS);

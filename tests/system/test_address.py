@@ -309,3 +309,35 @@ def test_bind_without_memory(served, error):
     assert ours == [TO] * 5 and "event=unusable" in log
     ours, _ = connections(served, TO, OWN, 2, before=[harness.program("refuse"), "bind", -1, 0, error, "--"])
     assert ours == [errno.errorcode[error]] * 2
+
+
+# What is left on a socket
+
+@pytest.mark.parametrize("backend", ["auto", "explicit"])
+def test_bind_after_a_connect_in_vain(served, backend):
+    """The socket is as it was: a bind() of the program has a port, as without tuplebind."""
+    steps = served.steps(addrs="127.0.0.8", ports="40000", backend=backend)
+    steps.open(TO, 8001)
+    fd = steps.socket()
+    assert steps.connect(fd, TO, 8001) == "EADDRNOTAVAIL"
+    assert steps(f"bind {fd} {OWN} 0") == "0"
+    address, port = steps(f"name {fd}").split()
+    assert address == OWN and int(port) != 0
+
+
+def test_ports_of_the_settings_where_the_table_has_no_room(served):
+    """The kernel searches, among them only."""
+    served.start(harness.PYTHON, "-c", SERVER).line()
+    text = """
+import socket
+keep, ports = [], set()
+for i in range(1200):
+    s = socket.socket()
+    s.connect(("127.1.%d.%d" % (i // 250, 1 + i % 250), 8005))
+    keep.append(s)
+    ports.add(s.getsockname()[1] % 4)
+print(ports)
+"""
+    said = served.must(harness.PYTHON, "-c", text, preload="run", ports="auto/4:2", table_size="256K", log="off")
+    assert said == "{1}\n"
+    assert served.status()["counters"]["table_full"] > 0
