@@ -14,6 +14,7 @@
 #include "tools/top/top.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
