@@ -49,6 +49,7 @@ struct attempt {
 	bool address_bound; /* and laddr, or is left without */
 	bool address_lost;  /* the address that the program bound is gone, and does not come back */
 	unsigned refused;   /* explicit binds that a policy refused for the port */
+	unsigned unsettled; /* UDP: calls that came to a tuple nobody had asked about */
 	struct tuplebind_lane lane;
 	uint64_t lane_hash;
 	struct tuplebind_flight *flight;
@@ -93,6 +94,12 @@ int attempt_pass(struct attempt *a, enum tuplebind_counter why);
 
 /* Counts a call that is made without us, and why, and tells the log. */
 void attempt_note_passed(const struct attempt *a, enum tuplebind_counter why);
+
+/*
+ * After a call without a claim that ended with @error: a TCP socket that has failed goes on to tell
+ * a port that it has no more.
+ */
+void attempt_note_stale_port(const struct attempt *a, int error);
 
 /* Puts what every event of a connect() has: descriptor, protocol, tuple as far as it is known. */
 void attempt_describe(struct event *e, const struct attempt *a);
@@ -274,6 +281,9 @@ int datagram_search(struct attempt *a);
 /* Whether a call that ended with @error found no port, and has left the socket as it was. */
 bool search_found_nothing(const struct attempt *a, int error);
 
+/* Whether the rule's ports are those among which the kernel looks by itself. */
+bool search_may_be_anywhere(const struct attempt *a);
+
 /* How the kernel is to look for a port. */
 enum search {
 	SEARCH_PORTS, /* among the rule's ports; the table takes note */
@@ -293,7 +303,7 @@ int walk_connect(struct attempt *a);
  * The address that the program bound could not be kept: better no connection than from another one.
  * -1 and EADDRNOTAVAIL.
  */
-int walk_refuse_lost(const struct attempt *a);
+int walk_refuse_lost(struct attempt *a);
 
 /*
  * What chose the address cannot be used, and @reason says why: tells the log. 0: TUPLEBIND_UNUSABLE

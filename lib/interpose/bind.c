@@ -78,6 +78,12 @@ static int bind_to_port(int fd, struct sockaddr_storage *name, socklen_t length,
 	return listeners_has(&library.listeners, port) ? -EADDRINUSE : bind_name(fd, name, length);
 }
 
+/* Or privileged; what else is refused no other port would help. */
+static bool is_port_taken(int error)
+{
+	return error == -EADDRINUSE || error == -EACCES;
+}
+
 /* Tries the ports of a stage one by one, from a random one on. 0 or -errno. 3 us for each. */
 static int bind_in_stage(int fd, const struct portorder *order, enum stage stage,
 	struct sockaddr_storage *name, socklen_t length)
@@ -87,7 +93,7 @@ static int bind_in_stage(int fd, const struct portorder *order, enum stage stage
 
 	random_bytes(&random, sizeof random);
 	unsigned first = portorder_random(order, stage, random);
-	for (unsigned i = 0; i <= UINT16_MAX && error < 0; i++) {
+	for (unsigned i = 0; i <= UINT16_MAX && is_port_taken(error); i++) {
 		uint16_t port = (uint16_t)(first + i);
 
 		if (portorder_word(order, stage, port / 64) >> (port % 64) & 1)
@@ -107,7 +113,7 @@ static int bind_in_ports(
 
 	if (ports->wanted.automatic && ports->wanted.parts == 1)
 		return bind_in_range(fd, &ports->order, name, length);
-	for (enum stage stage = STAGE_LATE; stage < STAGES && error < 0; stage++)
+	for (enum stage stage = STAGE_LATE; stage < STAGES && is_port_taken(error); stage++)
 		if (portorder_has(&ports->order, stage))
 			error = bind_in_stage(fd, &ports->order, stage, name, length);
 	return error;
@@ -227,6 +233,15 @@ static bool make_way(int fd, struct record *r)
 	return !connected;
 }
 
+/* What getsockname() tells from now is the program's. */
+static void note_bound(struct record *r)
+{
+	if (r == NULL)
+		return;
+	atomic_store_explicit(&r->stale_port, 0, memory_order_relaxed);
+	book_clear_flags(r, RECORD_ADDRESS | RECORD_BOUND);
+}
+
 EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 {
 	enum sock_kind kind;
@@ -235,9 +250,16 @@ EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 	int saved = errno;
 
 	book_note_changed(fd);
-	if (!tcp_served() || !book_usable())
+	if (!library_active() || !book_usable())
 		return next()->bind(fd, to, length);
 	struct record *r = book_find(fd, &kind);
+	if (!tcp_served()) {
+		int plain = next()->bind(fd, to, length);
+
+		if (plain == 0)
+			note_bound(r);
+		return plain;
+	}
 	/* Whatever the address: AF_UNSPEC, say, is one of bind()'s as well. */
 	bool can_connect = r == NULL || make_way(fd, r);
 	bool put_off = can_connect && attempt_readable(to, length) &&
@@ -245,11 +267,7 @@ EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 		       may_put_off(fd, kind, &r);
 	int result = put_off ? bind_address(fd, to, length, r) : next()->bind(fd, to, length);
 	if (result == 0) {
-		/* What getsockname() tells from now is the program's. */
-		if (r != NULL) {
-			atomic_store_explicit(&r->stale_port, 0, memory_order_relaxed);
-			book_clear_flags(r, RECORD_ADDRESS | RECORD_BOUND);
-		}
+		note_bound(r);
 		errno = saved;
 	}
 	return result;

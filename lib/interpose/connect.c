@@ -155,12 +155,33 @@ void attempt_note_passed(const struct attempt *a, enum tuplebind_counter why)
 	}
 }
 
+void attempt_note_stale_port(const struct attempt *a, int error)
+{
+	struct addr unused;
+	uint16_t port;
+
+	if (a->record == NULL || a->protocol != IPPROTO_TCP || attempt_kept(a, error) ||
+		sock_local(a->fd, &unused, &port) < 0)
+		return;
+	atomic_store_explicit(&a->record->stale_port, port, memory_order_relaxed);
+}
+
 int attempt_pass(struct attempt *a, enum tuplebind_counter why)
 {
+	/* The port that it will have is the kernel's choice for this call, not the program's. */
+	bool pristine = book_is_pristine(a->fd);
+
 	attempt_note_passed(a, why);
 	/* What an earlier connect() of ours has left is not for this one. */
 	tuple_restore(a->record, a->fd);
-	return attempt_call(a);
+	int result = attempt_call(a), error = result < 0 ? errno : 0;
+	if (error != 0 && pristine) {
+		if (a->record == NULL && !attempt_kept(a, error))
+			a->record = book_record(a->fd, a->kind);
+		attempt_note_stale_port(a, error);
+	}
+	errno = error;
+	return result;
 }
 
 /*
@@ -190,17 +211,29 @@ static int connect_bound(struct attempt *a)
 	return tuple_connect_bound(a);
 }
 
+/* What would be served is refused, where nothing of the table can be used. */
+static int run_refusing(struct attempt *a)
+{
+	enum tuplebind_counter unused;
+	struct addr laddr;
+	uint16_t lport;
+
+	if (!attempt_readable(a->to, a->length) ||
+		!addr_from_sockaddr(a->to, a->length, &a->faddr, &a->fport) || !is_ours(a) ||
+		!attempt_destination_served(a, &unused) || sock_local(a->fd, &laddr, &lport) < 0 ||
+		lport != 0 || !addr_is_any(&laddr))
+		return attempt_call(a);
+	errno = EADDRNOTAVAIL;
+	return -1;
+}
+
 static int take_over(struct attempt *a)
 {
 	enum tuplebind_counter why;
 	enum has has = HAS_NOTHING;
 
-	if (!library_table_sound()) {
-		if (!library_refuses())
-			return attempt_call(a);
-		errno = EADDRNOTAVAIL;
-		return -1;
-	}
+	if (!library_table_sound())
+		return library_refuses() ? run_refusing(a) : attempt_call(a);
 	if (!attempt_destination_served(a, &why))
 		return attempt_pass(a, why);
 	a->plain = plain_is(a);
@@ -232,22 +265,6 @@ static bool has_claim(const struct attempt *a)
 {
 	return a->record != NULL &&
 	       atomic_load_explicit(&a->record->claim, memory_order_acquire) != CLAIM_NONE;
-}
-
-/* What would be served is refused, where nothing of the table can be used. */
-static int run_refusing(struct attempt *a)
-{
-	enum tuplebind_counter unused;
-	struct addr laddr;
-	uint16_t lport;
-
-	if (!attempt_readable(a->to, a->length) ||
-		!addr_from_sockaddr(a->to, a->length, &a->faddr, &a->fport) || !is_ours(a) ||
-		!attempt_destination_served(a, &unused) || sock_local(a->fd, &laddr, &lport) < 0 ||
-		lport != 0 || !addr_is_any(&laddr))
-		return attempt_call(a);
-	errno = EADDRNOTAVAIL;
-	return -1;
 }
 
 static int run(struct attempt *a)

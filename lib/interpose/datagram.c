@@ -35,7 +35,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#define UNSHARED_SECONDS 5  /* then it may be different again */
+#define UNSHARED_SECONDS 5 /* then it may be different again */
+#define UNSETTLED_MOST	 8
 #define UNUSABLE_SECONDS 60 /* then udp_diag may have been loaded */
 
 static void tell_unusable(int error)
@@ -96,12 +97,15 @@ bool datagram_taken(const struct attempt *a)
 	return ask_receiver(a, &own) != DIAG_ABSENT && !own;
 }
 
-/* After connecting: whether datagrams of the tuple arrive here, not at a stranger's socket. */
+/*
+ * After connecting: whether datagrams of the tuple arrive here, not at a stranger's socket. If the
+ * kernel finds nobody, the socket is on another tuple than that.
+ */
 static bool is_heard(const struct attempt *a)
 {
 	bool own;
 
-	return ask_receiver(a, &own) != DIAG_HELD || own;
+	return ask_receiver(a, &own) < 0 || own;
 }
 
 /* Whether other sockets may have the port: none, */
@@ -152,7 +156,8 @@ enum settled {
 	SETTLED, /* the socket has it, or has another one alone, to which the claim has moved */
 	SETTLED_OTHER_PORT, /* the port was outside ip_local_port_range, and the kernel took another
 			     */
-	SETTLED_UNASKED,    /* it shares a port for a tuple that nobody has asked about */
+	SETTLED_UNASKED,    /* it shares a port for a tuple that nobody has asked about; its lane is
+			       the    attempt's now, and the claim is given back */
 };
 
 /*
@@ -175,13 +180,14 @@ static enum settled settle(struct attempt *a)
 		return SETTLED;
 	if (moved && a->automatic && !a->address_given)
 		attempt_note_source(a, &local);
-	if (!a->alone)
-		return SETTLED_UNASKED;
 	if (a->claim != CLAIM_NONE)
 		tuple_give_back(a);
 	a->laddr = local;
-	a->lport = lport;
 	tuple_set_lane(a);
+	a->lane_hash = lane_hash_get(&library.lane_hashes, &library.table, &a->lane);
+	if (!a->alone)
+		return SETTLED_UNASKED;
+	a->lport = lport;
 	if (claim_take_port(&library.table, &a->lane, lport, flight_what(a->flight), &a->claim) < 0)
 		a->claim = CLAIM_NONE;
 	book_set_claim(a->record, a->claim);
@@ -275,10 +281,12 @@ static enum tried try_late(struct attempt *a)
 	enum settled settled = error == 0 ? settle(a) : SETTLED;
 	if (settled != SETTLED) {
 		sock_disconnect(a->fd);
-		tuple_give_back(a);
-		if (settled == SETTLED_OTHER_PORT)
+		if (settled == SETTLED_OTHER_PORT) {
+			tuple_give_back(a);
 			plan_set_ports(&library.plan);
-		return TRIED_NEXT_PORT;
+		}
+		/* What is foreseen may be wrong each time. The kernel's own way ends. */
+		return ++a->unsettled < UNSETTLED_MOST ? TRIED_NEXT_PORT : TRIED_GIVE_UP;
 	}
 	return finish(a, error, TUPLEBIND_LATE);
 }
@@ -355,8 +363,9 @@ static int leave(struct attempt *a)
 }
 
 /*
- * The kernel may have sent the socket to another destination than it was told. Then the claim moves
- * there, unless another socket has that tuple: it would go deaf. 0, or EADDRNOTAVAIL.
+ * The kernel may have sent the socket, which has the claim @a->claim, to another destination than
+ * it was told. Then it gets the claim of that tuple (@old, if it is where it was), unless another
+ * socket has it: one of the two would go deaf. 0, or EADDRNOTAVAIL.
  */
 static int follow(struct attempt *a, claim old)
 {
@@ -366,14 +375,15 @@ static int follow(struct attempt *a, claim old)
 
 	if (sock_peer(a->fd, a->family, &peer, &fport) < 0 || !attempt_note_peer(a, &peer, fport))
 		return 0;
-	tuple_give_back(a);
+	if (a->claim != old && a->claim != CLAIM_NONE)
+		tuple_give_back(a);
 	a->claim = CLAIM_NONE;
 	tuple_set_lane(a);
-	/* It may be where it was. */
 	if (claim_lane(&library.table, old, &lane) && memcmp(&lane, &a->lane, sizeof lane) == 0)
 		a->claim = old;
 	else if (claim_take_port(&library.table, &a->lane, a->lport, flight_what(a->flight),
-			 &a->claim) == -EADDRNOTAVAIL)
+			 &a->claim) == -EADDRNOTAVAIL ||
+		 !is_heard(a))
 		return EADDRNOTAVAIL;
 	book_set_claim(a->record, a->claim);
 	return 0;
@@ -429,28 +439,83 @@ static int keep_port(struct attempt *a, claim old, bool *taken)
 	return error == 0 ? 0 : -1;
 }
 
+/*
+ * The socket is sent to the same destination once more: nothing changes, unless the kernel makes
+ * another tuple of it. 0 or -1; *taken: that is somebody else's, and the socket was taken off it.
+ */
+static int connect_same(struct attempt *a, claim old, bool *taken)
+{
+	*taken = false;
+	if (attempt_call(a) < 0)
+		return -1;
+	if (!attempt_is_peer_due(a))
+		return 0;
+	tuple_take_off(a);
+	a->claim = old;
+	*taken = follow(a, old) != 0;
+	if (*taken) {
+		sock_disconnect(a->fd);
+		if (a->claim != CLAIM_NONE)
+			tuple_give_back(a);
+		book_set_claim(a->record, old);
+	} else if (a->claim != old && old != CLAIM_NONE) {
+		reap_claim(&library.table, old);
+	}
+	flight_end(a->flight);
+	return *taken ? -1 : 0;
+}
+
+/* Whether the address that the socket keeps is one that this destination may be reached from. */
+static bool has_right_address(const struct attempt *a)
+{
+	if (book_has_flag(a->record, RECORD_ADDRESS))
+		return true;
+	if (pool_serves(&a->rule->pool, &a->faddr))
+		return pool_has(&a->rule->pool, &a->faddr, &a->laddr);
+	return !book_has_flag(a->record, RECORD_BOUND);
+}
+
+/* Keeps the socket's port, or finds that it cannot: *taken. As connect(). */
+static int connect_with_port(struct attempt *a, claim old, bool *taken)
+{
+	struct tuplebind_lane lane;
+
+	tuple_set_lane(a);
+	if (claim_lane(&library.table, old, &lane) && memcmp(&lane, &a->lane, sizeof lane) == 0)
+		return connect_same(a, old, taken);
+	tuple_take_off(a);
+	int result = keep_port(a, old, taken);
+	int error = errno;
+	flight_end(a->flight);
+	errno = error;
+	return result;
+}
+
 int datagram_connect_again(struct attempt *a)
 {
 	claim old = atomic_load_explicit(&a->record->claim, memory_order_acquire);
-	struct tuplebind_lane lane;
+	bool explicit = book_has_flag(a->record, RECORD_EXPLICIT);
 	enum tuplebind_counter unused;
-	bool taken;
 
 	if (!library_table_sound() || !attempt_destination_served(a, &unused) ||
 		addr_is_any(&a->faddr) || sock_local(a->fd, &a->laddr, &a->lport) < 0 ||
 		a->lport == 0)
 		return leave(a);
+	bool taken = !has_right_address(a);
+	if (taken && explicit &&
+		walk_refuse_unusable(a, "the socket keeps the address of an earlier connect()") < 0)
+		return -1;
 	attempt_foresee(a);
-	tuple_set_lane(a);
-	if (claim_lane(&library.table, old, &lane) && memcmp(&lane, &a->lane, sizeof lane) == 0)
-		return attempt_call(a);
-	tuple_take_off(a);
-	int result = keep_port(a, old, &taken);
-	int error = errno;
-	flight_end(a->flight);
-	errno = taken ? EADDRNOTAVAIL : error;
-	if (!taken || book_has_flag(a->record, RECORD_EXPLICIT))
-		return result;
+	if (!taken || explicit) {
+		int result = connect_with_port(a, old, &taken);
+
+		if (!taken)
+			return result;
+		if (explicit) {
+			errno = EADDRNOTAVAIL;
+			return -1;
+		}
+	}
 	/* Another port, then, as for a socket that is new. */
 	sock_disconnect(a->fd);
 	tuple_lost(a->record, a->fd, NULL);

@@ -108,9 +108,12 @@ EXPORT int mlockall(int flags)
 {
 	int saved = errno, result = next()->mlockall(flags);
 
-	if (result == 0 || errno != ENOMEM || !(flags & MCL_CURRENT) || !library_active() ||
-		!others_fit())
+	if (result == 0 || errno != ENOMEM || !(flags & MCL_CURRENT) || !library_active())
 		return result;
+	if (!others_fit()) {
+		errno = ENOMEM;
+		return -1;
+	}
 	/* What is mapped from now on first: it may be refused, and nothing is locked then. */
 	if (flags & MCL_FUTURE && next()->mlockall(flags & ~MCL_CURRENT) < 0)
 		return -1;

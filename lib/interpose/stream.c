@@ -46,7 +46,7 @@ static uint64_t hash_destination(const struct attempt *a)
 
 void attempt_foresee(struct attempt *a)
 {
-	a->redirected = source_peer(
+	a->redirected |= source_peer(
 		&library.sources, &a->faddr, a->fport, &a->faddr, &a->fport, &a->several);
 }
 

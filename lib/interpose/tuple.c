@@ -138,7 +138,11 @@ int tuple_clear_address(struct record *r, int fd)
 	if (r == NULL || !book_has_flag(r, RECORD_BOUND) || book_has_flag(r, RECORD_ADDRESS))
 		return 0;
 	int error = sock_bind_takes_no_port(fd, true);
-	return error < 0 ? error : sock_bind_any(fd, sock_kind_family(r->kind), 0);
+	if (error < 0)
+		return error;
+	error = sock_bind_any(fd, sock_kind_family(r->kind), 0);
+	sock_bind_takes_no_port(fd, book_has_flag(r, RECORD_NO_PORT));
+	return error;
 }
 
 void tuple_restore(struct record *r, int fd)
@@ -154,7 +158,7 @@ void tuple_restore(struct record *r, int fd)
 		sock_reuse_port(fd, false);
 		sock_reuse_address(fd, book_has_flag(r, RECORD_REUSE));
 	}
-	if (book_has_flag(r, RECORD_TOUCHED) || book_has_flag(r, RECORD_BOUND))
+	if (book_has_flag(r, RECORD_TOUCHED))
 		sock_bind_takes_no_port(fd, book_has_flag(r, RECORD_NO_PORT));
 	book_clear_flags(r, RECORD_TOUCHED | RECORD_FREEBIND);
 }
@@ -492,6 +496,9 @@ int tuple_connect_bound(struct attempt *a)
 {
 	struct source_walk walk;
 
+	attempt_foresee(a);
+	if (a->protocol == IPPROTO_UDP)
+		datagram_foresee(a);
 	/* Where the kernel chooses the address, the one it is likely to choose. */
 	if (addr_is_any(&a->laddr)) {
 		a->automatic = true;
@@ -521,6 +528,8 @@ int tuple_connect_bound(struct attempt *a)
 		return attempt_call(a);
 	}
 	int error = tuple_call_with_claim(a);
+	if (a->protocol == IPPROTO_TCP && attempt_kept(a, error))
+		stream_check(a);
 	tuple_finish(a, error, TUPLEBIND_EXPLICIT);
 	flight_end(a->flight);
 	errno = error;

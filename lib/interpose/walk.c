@@ -268,7 +268,7 @@ static struct walked reap_and_walk(struct attempt *a, struct walked walked, bool
 	return walked;
 }
 
-int walk_refuse_lost(const struct attempt *a)
+int walk_refuse_lost(struct attempt *a)
 {
 	static struct event_limit limit;
 	struct event e;
@@ -280,6 +280,7 @@ int walk_refuse_lost(const struct attempt *a)
 		event_text(&e, "then", "EADDRNOTAVAIL");
 		event_end(&e);
 	}
+	tuple_restore(a->record, a->fd);
 	errno = EADDRNOTAVAIL;
 	return -1;
 }
@@ -333,7 +334,11 @@ static int search_addresses(struct attempt *a, enum search how, bool *tried)
 			searches++;
 			if (!search_found_nothing(a, got) && !a->unreachable)
 				break;
-		} else if (got == -EADDRNOTAVAIL && !a->address_given) {
+		} else if (got != -EADDRNOTAVAIL) {
+			/* A policy, or no memory: the next address would fare no better. */
+			error = got;
+			break;
+		} else if (!a->address_given) {
 			source_walk_failed(&walk);
 		}
 	}
@@ -350,6 +355,8 @@ int walk_leave_to_kernel(struct attempt *a, enum search how, enum tuplebind_coun
 	attempt_note_passed(a, why);
 	a->passed = true;
 	int error = search_addresses(a, how, &tried);
+	if (!tried || search_found_nothing(a, error))
+		tuple_restore(a->record, a->fd);
 	if (!tried) {
 		a->lport = 0;
 		if (has_pool(a) &&
@@ -415,13 +422,13 @@ static int table_is_full(struct attempt *a)
  */
 static int search_connect(struct attempt *a)
 {
-	bool unused;
+	bool tried;
 
 	tuple_restore(a->record, a->fd);
-	int error = search_addresses(a, SEARCH_PORTS, &unused);
-	if (error == -EADDRNOTAVAIL || search_found_nothing(a, error))
+	int error = search_addresses(a, SEARCH_PORTS, &tried);
+	if (tried && search_found_nothing(a, error))
 		return no_tuple_left(a);
-	if (error < 0)
+	if (!tried)
 		return walk_leave_to_kernel(a, SEARCH_FREELY, TUPLEBIND_PASSED_HELPLESS);
 	errno = error;
 	return error == 0 ? 0 : -1;
@@ -435,7 +442,7 @@ int walk_connect(struct attempt *a)
 	/* An explicit bind cannot be taken back when the guess was wrong. */
 	if (a->protocol == IPPROTO_UDP && !plan_has_late(&library.plan))
 		datagram_foresee(a);
-	if (a->several && !plan_has_late(&library.plan))
+	if (a->several && !plan_has_late(&library.plan) && search_may_be_anywhere(a))
 		return search_connect(a);
 	struct walked walked = walk_until_full(a);
 	if (is_full(&walked))

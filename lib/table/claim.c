@@ -458,6 +458,9 @@ int claim_adopt(struct table *t, const struct tuplebind_lane *lane, uint16_t por
 		atomic_store_explicit(flight, c, memory_order_seq_cst);
 	if (claim_inspected(t, c) || !claim_is_set(slab, c))
 		return -EADDRNOTAVAIL;
+	/* Whoever had it for a connection that has ended unseen is to look before he gives it back.
+	 */
+	atomic_fetch_add_explicit(&t->header->takings, 1, memory_order_seq_cst);
 	*out = c;
 	return 0;
 }

@@ -32,6 +32,7 @@ typedef ssize_t sendto_call(int, const void *, size_t, int, const struct sockadd
 typedef ssize_t sendmsg_call(int, const struct msghdr *, int);
 
 static connect_call *next_connect, *next_bind;
+static int (*next_setsockopt)(int, int, int, const void *, socklen_t);
 static sendto_call *next_sendto;
 static sendmsg_call *next_sendmsg;
 
@@ -53,6 +54,7 @@ __attribute__((constructor)) static void start(void)
 
 	*(void **)&next_connect = dlsym(RTLD_NEXT, "connect");
 	*(void **)&next_bind = dlsym(RTLD_NEXT, "bind");
+	*(void **)&next_setsockopt = dlsym(RTLD_NEXT, "setsockopt");
 	*(void **)&next_sendto = dlsym(RTLD_NEXT, "sendto");
 	*(void **)&next_sendmsg = dlsym(RTLD_NEXT, "sendmsg");
 	active = getenv("DEPARTURES_FILE") != NULL && config_read(&config, &fault) == 0 &&
@@ -82,6 +84,17 @@ EXPORT int bind(int fd, const struct sockaddr *to, socklen_t length)
 		b->addr = addr;
 		b->port = port != 0;
 	}
+	errno = saved;
+	return result;
+}
+
+EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t size)
+{
+	int result = next_setsockopt(fd, level, option, value, size), saved = errno;
+
+	/* In a group of the program's own, which is left alone. */
+	if (result == 0 && active && level == SOL_SOCKET && option == SO_REUSEPORT)
+		bound_of(fd)->port = sock_reuses_port(fd);
 	errno = saved;
 	return result;
 }
@@ -127,8 +140,7 @@ static void look(int fd, const struct addr *faddr, uint16_t fport)
 			put_line("not the address that was bound", &laddr, lport, faddr, fport);
 		return;
 	}
-	if (b->port || !(config.protocols & (udp ? PROTOCOL_UDP : PROTOCOL_TCP)) ||
-		(udp && sock_reuses_port(fd) && !plan_serves(&plan, faddr, fport, &rule, &unused)))
+	if (b->port || !(config.protocols & (udp ? PROTOCOL_UDP : PROTOCOL_TCP)))
 		return;
 	if (!plan_serves(&plan, faddr, fport, &rule, &unused) || addr_is_any(faddr) ||
 		pool_count(&rule->pool, faddr) == 0)
@@ -141,10 +153,11 @@ EXPORT int connect(int fd, const struct sockaddr *to, socklen_t length)
 {
 	struct addr faddr, before;
 	uint16_t fport, lport = 0;
-	/* Of a socket that has sent already the kernel has chosen the port. */
-	bool own_port = active && sock_local(fd, &before, &lport) == 0 && lport != 0 &&
-			addr_is_any(&before) && sock_ask_kind(fd) != KIND_OTHER &&
-			bound_of(fd)->port;
+	/* Of a UDP socket that has sent already the kernel has chosen the port. */
+	bool own_port =
+		active && sock_local(fd, &before, &lport) == 0 && lport != 0 &&
+		addr_is_any(&before) &&
+		(sock_kind_protocol(sock_ask_kind(fd)) == IPPROTO_UDP || bound_of(fd)->port);
 	int result = next_connect(fd, to, length), saved = errno;
 
 	if (active && !own_port && (result == 0 || saved == EINPROGRESS) && to != NULL &&

@@ -183,3 +183,30 @@ sys.stdin.read()
     assert (claim.faddr, claim.fport) == ("10.77.0.2", 9000)
     assert [s.tuple for s in host.sockets(9000)] == [claim]
     running.signal()
+
+
+@pytest.mark.parametrize("settings", [{}, {"backend": "explicit"}, {"backend": "explicit", "ports": "40000-40099"},
+                                      {"ports": "auto/2:1"}, {"addrs": "10.1.0.8"}],
+                         ids=["late", "explicit", "explicit, ports", "part", "pool"])
+def test_service_that_moves_from_backend_to_backend(host, group, settings):
+    """One process, a service whose backend is another one now and then; nobody can foresee which."""
+    host.add_addresses("10.1.0.2")
+    host.sink(f"10.1.0.2 {PORT}")
+    text = f"""
+import os, socket, subprocess, sys
+redirect = sys.argv[1:3]
+keep = []
+for lap in range(4):
+    for i in range(15):
+        keep.append(socket.create_connection(("10.96.0.1", 80)))
+    # The later program of a group has the last word.
+    to = "10.1.0.%d" % (2 - lap % 2)
+    subprocess.run([*redirect, "10.96.0.0", "24", to, "{PORT}", "true"], check=True, env={{}})
+print(len({{(s.getsockname(), s.getpeername()) for s in keep}}), sorted({{s.getpeername()[0] for s in keep}}))
+"""
+    ours = host.run(*redirected(group, harness.COMMAND, "run", "--", harness.PYTHON, "-c", text,
+                                harness.program("redirect"), group),
+                    environment=harness.variables(settings))
+    if ours.code == 77:
+        pytest.skip(ours.err)
+    assert (ours.code, ours.out) == (0, "60 ['10.1.0.1', '10.1.0.2']\n"), ours
