@@ -15,6 +15,7 @@ static const struct {
 	int number;
 } calls[] = {
 	{"bind", SYS_bind},
+	{"connect", SYS_connect},
 	{"getsockopt", SYS_getsockopt},
 	{"mmap", SYS_mmap},
 	{"setsockopt", SYS_setsockopt},

@@ -84,19 +84,22 @@ def test_bound_address_past_ports_in_time_wait(served, to, own, words, backend):
 
 
 @backends
+@pytest.mark.parametrize("how", ["bound", "listening"])
 @pytest.mark.parametrize("to, own", [(TO, OWN), (TO6, OWN6)], ids=["v4", "v6"])
-def test_bound_address_past_a_strangers_ports(served, to, own, backend):
-    """Strangers without SO_REUSEADDR, bound but not connected, which sock_diag does not show."""
+def test_bound_address_past_a_strangers_ports(served, to, own, how, backend):
+    """Strangers without SO_REUSEADDR that are not connected, which sock_diag does not show, or not as such."""
     text = """
 import socket, sys
 made = []
 for port in range(40000, 40090):
     made.append(socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET))
     made[-1].bind((sys.argv[1], port))
+    if sys.argv[2] == "listening":
+        made[-1].listen()
 print("bound", flush=True)
 sys.stdin.read()
 """
-    stranger = served.start(harness.PYTHON, "-c", text, own)
+    stranger = served.start(harness.PYTHON, "-c", text, own, how)
     assert stranger.line() == "bound"
     ours, _ = connections(served, to, own, 20, "hold", backend=backend)
     assert ours == [own] * 10 + ["EADDRNOTAVAIL"] * 10
@@ -279,6 +282,50 @@ def test_policy_that_forbids_bind(served, protocol, error, backend):
     assert log.count("event=bind-forbidden") == (1 if backend == "explicit" else 0), log
     counters = served.status()["counters"]
     assert counters["retries"] < 100
+
+
+# Landlock, from Linux 6.7 on: only the port named may be bound, 0 is none of them.
+LANDLOCK = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+attribute = struct.pack("QQ", 0, 1) # LANDLOCK_ACCESS_NET_BIND_TCP
+ruleset = libc.syscall(444, attribute, ctypes.c_size_t(len(attribute)), 0)
+if ruleset < 0:
+    sys.exit(77)
+rule = struct.pack("QQ", 1, int(sys.argv[1]))
+assert libc.syscall(445, ruleset, 2, rule, 0) == 0 # LANDLOCK_RULE_NET_PORT
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.syscall(446, ruleset, 0) == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+@backends
+@pytest.mark.parametrize("settings", [{}, {"addrs": POOL}], ids=["auto", "pool"])
+def test_landlock_that_forbids_bind(served, settings, backend):
+    """A real one: connects go on, from where the kernel chooses, and what cannot be done is told once."""
+    before = [harness.PYTHON, "-c", LANDLOCK, 8080]
+    if served.run(*before, "true").code == 77:
+        pytest.skip("this kernel has no Landlock for ports")
+    served.departures_expected = bool(settings)
+    ours, log = connections(served, TO, "-", 5, before=before, backend=backend, **settings)
+    assert ours == [TO] * 5
+    assert log.count("event=bind-forbidden") == (1 if settings or backend == "explicit" else 0), log
+    assert log.count("event=unusable") == (1 if settings else 0), log
+    if settings:
+        ours, _ = connections(served, TO, "-", 2, before=before, backend=backend, unusable="fail", **settings)
+        assert ours == ["EADDRNOTAVAIL"] * 2
+
+
+@backends
+@pytest.mark.parametrize("settings", [{}, {"addrs": POOL}], ids=["auto", "pool"])
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EACCES])
+def test_policy_that_forbids_connect(served, error, protocol, settings, backend):
+    """The program is told, as without tuplebind, and no claim stays."""
+    ours, log = connections(served, TO, "-", 5, protocol, protocols="tcp,udp", backend=backend, **settings,
+                            before=[harness.program("refuse"), "connect", -1, 0, error, "--"])
+    assert ours == [errno.errorcode[error]] * 5 and log == ""
+    assert served.claims() == served.claims(protocol="udp") == []
 
 
 @backends
