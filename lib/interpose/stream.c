@@ -161,6 +161,21 @@ static enum timewait ask(const struct attempt *a)
 	return timewait_probe(&a->lane, a->lport, tuple_leaves_address(a));
 }
 
+/* glibc's, since 2.32; where there is none any process may have threads. */
+extern char __libc_single_threaded __attribute__((weak));
+
+/*
+ * Whether a child that another thread has made meanwhile, by fork() or for posix_spawn(), has what
+ * asked, so that the tuple is not free yet. Six microseconds in a program with threads.
+ */
+static bool is_left_in_a_child(const struct attempt *a)
+{
+	if (&__libc_single_threaded != NULL && __libc_single_threaded)
+		return false;
+	int state = diag_tuple(&a->lane, a->lport);
+	return state == DIAG_HELD || state == DIAG_ORPHAN;
+}
+
 /* Finds out, and notes it for the lane. */
 static enum timewait probe(const struct attempt *a)
 {
@@ -189,7 +204,7 @@ static enum tried reuse_timewait(struct attempt *a)
 		tuple_keep_for_stranger(a);
 		return TRIED_NEXT_PORT;
 	}
-	if (answer == TIMEWAIT_REUSABLE && !mixed) {
+	if (answer == TIMEWAIT_REUSABLE && (!mixed || is_left_in_a_child(a))) {
 		/* Free now; but a child forked meanwhile may have what probed it. */
 		tuple_give_back(a);
 		return TRIED_NEXT_PORT;
@@ -205,6 +220,8 @@ static enum tried bind_absent(struct attempt *a, bool needed)
 {
 	enum timewait answer = ask(a);
 
+	if (answer == TIMEWAIT_REUSABLE && is_left_in_a_child(a))
+		answer = TIMEWAIT_REFUSED;
 	if (answer == TIMEWAIT_REUSABLE || (answer == TIMEWAIT_UNKNOWN && needed))
 		return bind_and_connect(a, false);
 	tuple_keep_for_stranger(a);
