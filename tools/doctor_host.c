@@ -50,15 +50,18 @@ void doctor_kernel(struct doctor *d)
 			? NULL
 			: "without it claims of killed programs cannot be given back: where they "
 			  "fill all ports the kernel searches, as slowly as for any program; and "
-			  "tuples in TIME_WAIT cannot be told from those in use",
-		error == 0 ? NULL : "modprobe tcp_diag; in a sandbox allow AF_NETLINK");
+			  "tuples in TIME_WAIT cannot be told from those in use (a sandbox is "
+			  "to allow AF_NETLINK)",
+		error == 0 ? NULL : "modprobe tcp_diag");
 	if (!(d->plan.protocols & PROTOCOL_UDP))
 		return;
 	error = diag_answers(IPPROTO_UDP);
 	doctor_tell(d, error == 0 ? LEVEL_OK : LEVEL_MEND, "udp_diag",
 		error == 0 ? "there" : strerror(-error),
-		error == 0 ? NULL : "without it UDP is left to the kernel",
-		error == 0 ? NULL : "modprobe udp_diag; in a sandbox allow AF_NETLINK");
+		error == 0
+			? NULL
+			: "without it UDP is left to the kernel (a sandbox is to allow AF_NETLINK)",
+		error == 0 ? NULL : "modprobe udp_diag");
 }
 
 static unsigned first_port(const struct portset *s)
