@@ -166,7 +166,7 @@ EXPORT int getsockname(int fd, struct sockaddr *name, socklen_t *length)
 
 		int error = is_put_off(fd, r) ? make_up_for(fd, r) : 0;
 		/* bind() would have said so: there is no port to tell. */
-		if (error < 0) {
+		if (error == -EADDRINUSE) {
 			errno = -error;
 			return -1;
 		}

@@ -24,6 +24,7 @@ ROUNDS = 3  # what is another thing's doing (a packet that is late) differs once
 ALLOWED = {
     ("reuseaddr", "0", "1"): "late bind and explicit bind set it, and it stays (README)",
     ("reuseaddr", "2", "1"): "the same of a socket under repair, where the kernel had set it to 2",
+    ("reuseport", "0", "1"): "connected UDP sockets share their port by it (README)",
     ("range", "0", "one-port"): "late bind is this option; it stays while the socket has its tuple (README)",
     ("noport", "0", "1"): "late bind to an address that the program has bound (README)",
 }
