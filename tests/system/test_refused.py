@@ -98,6 +98,7 @@ def test_full_lane_that_cannot_be_reaped(served):
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM])
 def test_sandbox_that_forbids_bind(served, error):
     """No address of the pool can be had: the kernel chooses, no claim stays, and no other address is tried in vain."""
+    served.departures_expected = True
     running = steps(served, ["bind", -1, 0, error], addrs="127.0.0.8-127.0.0.9")
     running.open(TO, 8001, 5)
     assert {t.laddr for t in served.tuples(8001)} == {TO}

@@ -61,6 +61,10 @@ def host():
             for end in f"up{n}", f"far{n}":
                 made.must("ip", "link", "set", end, "up")
         made.must("ip", "-6", "address", "add", "fd01::3/64", "dev", "up1", "nodad", "home")
+        # A router that does not answer would be passed over after some seconds.
+        for n in "1", "2":
+            for router in f"10.{n}.0.1", f"fd0{n}::1":
+                made.must("ip", "neighbour", "replace", router, "lladdr", "02:00:00:00:00:01", "dev", f"up{n}")
         for family, net in ("-4", "10.{}.0.1"), ("-6", "fd0{}::1"):
             made.must("ip", family, "route", "add", "default", "via", net.format(1), "dev", "up1")
             made.must("ip", family, "route", "add", "default", "via", net.format(2), "dev", "up2", "metric", "9999")
