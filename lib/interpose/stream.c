@@ -162,6 +162,7 @@ static enum timewait ask(const struct attempt *a)
 }
 
 /* glibc's, since 2.32; where there is none any process may have threads. */
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): glibc's name */
 extern char __libc_single_threaded __attribute__((weak));
 
 /*
