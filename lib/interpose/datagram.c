@@ -153,11 +153,13 @@ static enum tried finish(struct attempt *a, int error, enum tuplebind_counter wa
 
 /* What has become of the tuple that was claimed. */
 enum settled {
-	SETTLED, /* the socket has it, or has another one alone, to which the claim has moved */
-	SETTLED_OTHER_PORT, /* the port was outside ip_local_port_range, and the kernel took another
-			     */
-	SETTLED_UNASKED,    /* it shares a port for a tuple that nobody has asked about; its lane is
-			       the    attempt's now, and the claim is given back */
+	/* The socket has it; or has another one alone, and the claim has moved there. */
+	SETTLED,
+	/* The port was outside ip_local_port_range, and the kernel took another. */
+	SETTLED_OTHER_PORT,
+	/* It shares a port for a tuple that nobody has asked about. The attempt has that lane now,
+	   and no claim. */
+	SETTLED_UNASKED,
 };
 
 /*

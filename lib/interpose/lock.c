@@ -7,8 +7,9 @@
  */
 #include "interpose/library.h"
 
+#include "base/reader.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -18,39 +19,12 @@
 #define MLOCK_ONFAULT 1
 #endif
 
-/* A file of /proc, byte by byte. */
-struct reader {
-	int fd;
-	size_t at, length;
-	char bytes[512];
-};
-
-static bool begin(struct reader *r, const char *file)
-{
-	r->at = r->length = 0;
-	r->fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC, 0);
-	return r->fd >= 0;
-}
-
-static int next_byte(struct reader *r)
-{
-	if (r->at == r->length) {
-		long got = syscall(SYS_read, r->fd, r->bytes, sizeof r->bytes);
-
-		if (got <= 0)
-			return -1;
-		r->length = (size_t)got;
-		r->at = 0;
-	}
-	return (unsigned char)r->bytes[r->at++];
-}
-
 /* A number of that base, and the byte behind it, -1 at the end of the file. */
 static int read_number(struct reader *r, unsigned base, uintptr_t *number)
 {
 	*number = 0;
 	for (;;) {
-		int byte = next_byte(r);
+		int byte = reader_next(r);
 		unsigned digit = byte >= '0' && byte <= '9'   ? (unsigned)byte - '0'
 				 : byte >= 'a' && byte <= 'f' ? (unsigned)byte - 'a' + 10
 							      : 16;
@@ -68,7 +42,7 @@ static bool others_fit(void)
 	struct reader r;
 	uintptr_t pages;
 
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || !begin(&r, "/proc/self/statm"))
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || !reader_open(&r, "/proc/self/statm"))
 		return false;
 	bool read = read_number(&r, 10, &pages) == ' ';
 	syscall(SYS_close, r.fd);
@@ -92,12 +66,12 @@ static bool lock_others(int flags)
 	uintptr_t first, end;
 	int byte;
 
-	if (!begin(&r, "/proc/self/maps"))
+	if (!reader_open(&r, "/proc/self/maps"))
 		return false;
 	while (read_number(&r, 16, &first) == '-' && read_number(&r, 16, &end) == ' ') {
 		lock_piece(first, end, flags);
 		do {
-			byte = next_byte(&r);
+			byte = reader_next(&r);
 		} while (byte >= 0 && byte != '\n');
 	}
 	syscall(SYS_close, r.fd);

@@ -51,7 +51,7 @@ bool plain_is(const struct attempt *a)
 	return false;
 }
 
-/* Options on which it depends whether and how a socket is served, and which way it is routed. */
+/* Options on which it depends whether and how a socket is served. */
 static bool matters(int level, int option)
 {
 	switch (level) {
@@ -59,10 +59,7 @@ static bool matters(int level, int option)
 		return option == SO_BINDTODEVICE || option == SO_BINDTOIFINDEX ||
 		       option == SO_MARK || option == SO_REUSEPORT;
 	case IPPROTO_IP:
-		return option == IP_LOCAL_PORT_RANGE || option == IP_TOS || option == IP_UNICAST_IF;
-	case IPPROTO_IPV6:
-		return option == IPV6_TCLASS || option == IPV6_UNICAST_IF ||
-		       option == IPV6_ADDR_PREFERENCES;
+		return option == IP_LOCAL_PORT_RANGE;
 	default:
 		return false;
 	}

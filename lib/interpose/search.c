@@ -170,10 +170,7 @@ static int search_ports(struct attempt *a)
 	return error;
 }
 
-/*
- * The program's own options stay as they are: it may have set a range itself. A UDP socket has its
- * options looked at by nobody else afterwards.
- */
+/* The program's own options stay as they are: it may have set a range itself. */
 static int search_freely(struct attempt *a)
 {
 	if (!a->address_given) {

@@ -1,5 +1,7 @@
 #include "kernel/sysctl.h"
 
+#include "base/reader.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,45 +12,21 @@
 #define RESERVED_FILE "/proc/sys/net/ipv4/ip_local_reserved_ports"
 
 /*
- * Lines may be long (reserved ports are a list of any length), so numbers are taken as
- * the bytes come.
- */
-struct reader {
-	int fd;
-	size_t at, length;
-	char bytes[512];
-};
-
-static int next_byte(struct reader *r)
-{
-	if (r->at == r->length) {
-		long got = syscall(SYS_read, r->fd, r->bytes, sizeof r->bytes);
-
-		if (got <= 0)
-			return -1;
-		r->length = (size_t)got;
-		r->at = 0;
-	}
-	return (unsigned char)r->bytes[r->at++];
-}
-
-/*
  * Reads pairs "a-b", "a b" (when @blank_joins) or single ports and has @take add them to @set or
  * take them out of it. Returns how many ranges it read, or -errno.
  */
 static int read_ranges(const char *file, bool blank_joins,
 	void (*take)(struct portset *s, uint16_t first, uint16_t last), struct portset *set)
 {
-	struct reader r = {.at = 0, .length = 0};
+	struct reader r;
 	unsigned long number = 0, first = 0;
 	bool digits = false, joined = false;
 	int ranges = 0, byte;
 
-	r.fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC);
-	if (r.fd < 0)
+	if (!reader_open(&r, file))
 		return -errno;
 	do {
-		byte = next_byte(&r);
+		byte = reader_next(&r);
 		if (byte >= '0' && byte <= '9') {
 			/* More digits than any port has must not come round to one. */
 			if (number <= UINT16_MAX)
