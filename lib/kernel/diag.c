@@ -85,6 +85,21 @@ static void put_ends(
 	id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 }
 
+/* Asks, and has the first message of the answer. 0, or -errno. */
+static int exchange(int fd, const struct request *request, struct nlmsghdr *reply, size_t size)
+{
+	int error = send_bytes(
+		fd, &(struct iovec){.iov_base = (void *)request, .iov_len = sizeof *request}, 1);
+
+	if (error < 0)
+		return error;
+	/* The kernel answers within sendmsg(). */
+	long got = receive(fd, reply, size, MSG_DONTWAIT);
+	if (got < 0)
+		return (int)got;
+	return NLMSG_OK(reply, (unsigned)got) ? 0 : -EPROTO;
+}
+
 /*
  * ENOENT may also mean that the module for the protocol is missing. A dump of sockets in no state
  * at all tells: it is empty, or refused with the same error.
@@ -101,16 +116,10 @@ static int ask_module(int fd, int protocol)
 		struct nlmsghdr head;
 		char bytes[256];
 	} reply;
-	int error =
-		send_bytes(fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
+	int error = exchange(fd, &request, &reply.head, sizeof reply);
 
 	if (error < 0)
 		return error;
-	long got = receive(fd, &reply, sizeof reply, MSG_DONTWAIT);
-	if (got < 0)
-		return (int)got;
-	if (!NLMSG_OK(&reply.head, (unsigned)got))
-		return -EPROTO;
 	if (reply.head.nlmsg_type == NLMSG_DONE)
 		error = netlink_end(&reply.head);
 	else
@@ -180,16 +189,9 @@ int diag_query_cookie(int fd, const struct tuplebind_lane *lane, uint16_t lport,
 	bool v4 = addr_is_v4(&laddr);
 	request.body.sdiag_family = v4 ? AF_INET : AF_INET6;
 	put_ends(&request.body.id, lane, lport, v4);
-	int error =
-		send_bytes(fd, &(struct iovec){.iov_base = &request, .iov_len = sizeof request}, 1);
+	int error = exchange(fd, &request, &reply.head, sizeof reply);
 	if (error < 0)
 		return error;
-	/* The kernel answers within sendmsg(). */
-	long got = receive(fd, &reply, sizeof reply, MSG_DONTWAIT);
-	if (got < 0)
-		return (int)got;
-	if (!NLMSG_OK(&reply.head, (unsigned)got))
-		return -EPROTO;
 	if (reply.head.nlmsg_type == NLMSG_ERROR) {
 		error = netlink_error(&reply.head);
 		if (error == -ENOENT)
