@@ -22,6 +22,7 @@
 #define WINDOW	      512
 #define TCP_RUNS_MOST 4096
 #define UDP_RUNS_MOST 64
+#define BINDS_MOST    64
 
 /* Ports from @first to @last, all of a set, and neither one less nor one more is. */
 struct run {
@@ -97,6 +98,41 @@ static int call_anywhere(struct attempt *a)
 	return a->protocol == IPPROTO_UDP ? datagram_search(a) : tuple_call_with_claim(a);
 }
 
+/*
+ * Without the option, and among certain ports: by binds that share with nobody. What is bound so is
+ * free whatever the destination comes to. (When nearly all ports are in use for something this
+ * finds none, though a tuple may be free.)
+ */
+static int call_alone(struct attempt *a)
+{
+	const struct portorder *order = &a->rule->ports->order;
+	uint64_t random;
+
+	book_set_flag(a->record, RECORD_TOUCHED);
+	for (int i = 0; i < BINDS_MOST; i++) {
+		random_bytes(&random, sizeof random);
+		uint16_t port = portorder_random(
+			order, i < BINDS_MOST / 2 ? STAGE_ODD : STAGE_EVEN, random);
+		if (port == 0 || listeners_has(&library.listeners, port))
+			continue;
+		int error = sock_reuse_address(a->fd, false);
+		if (error == 0)
+			error = tuple_bind_port(a, port);
+		if (error == -EADDRINUSE && !a->address_lost)
+			continue;
+		if (error < 0)
+			return error;
+		book_set_flag(a->record, RECORD_EXPLICIT);
+		table_note_port(library.table.header->explicit_ports, port);
+		/* Other destinations' sockets share it from now on. */
+		sock_reuse_address(a->fd, true);
+		a->lport = port;
+		return tuple_call_with_claim(a);
+	}
+	sock_reuse_address(a->fd, true);
+	return EADDRNOTAVAIL;
+}
+
 bool search_may_be_anywhere(const struct attempt *a)
 {
 	const struct ports *wanted = &a->rule->ports->wanted;
@@ -118,7 +154,9 @@ static int call_in_ports(struct attempt *a)
 	struct run run;
 
 	if (!plan_has_late(&library.plan))
-		return search_may_be_anywhere(a) ? call_anywhere(a) : error;
+		return search_may_be_anywhere(a)    ? call_anywhere(a)
+		       : a->protocol == IPPROTO_TCP ? call_alone(a)
+						    : error;
 	random_bytes(&random, sizeof random);
 	unsigned start = portorder_random(order, STAGE_LATE, random), from = start;
 	while (search_found_nothing(a, error) && runs > 0) {

@@ -158,7 +158,12 @@ static enum tried bind_and_connect(struct attempt *a, bool timewait)
 
 static enum timewait ask(const struct attempt *a)
 {
-	return timewait_probe(&a->lane, a->lport, tuple_leaves_address(a));
+	struct addr asked;
+	uint16_t fport;
+
+	if (!addr_from_sockaddr(a->to, a->length, &asked, &fport))
+		return TIMEWAIT_UNKNOWN;
+	return timewait_probe(&a->lane, a->lport, tuple_leaves_address(a), &asked, fport);
 }
 
 /* glibc's, since 2.32; where there is none any process may have threads. */

@@ -336,7 +336,6 @@ static int search_addresses(struct attempt *a, enum search how, bool *tried)
 				break;
 		} else if (got != -EADDRNOTAVAIL) {
 			/* A policy, or no memory: the next address would fare no better. */
-			error = got;
 			break;
 		} else if (!a->address_given) {
 			source_walk_failed(&walk);
@@ -442,8 +441,16 @@ int walk_connect(struct attempt *a)
 	/* An explicit bind cannot be taken back when the guess was wrong. */
 	if (a->protocol == IPPROTO_UDP && !plan_has_late(&library.plan))
 		datagram_foresee(a);
-	if (a->several && !plan_has_late(&library.plan) && search_may_be_anywhere(a))
-		return search_connect(a);
+	if (a->several && !plan_has_late(&library.plan)) {
+		if (search_may_be_anywhere(a))
+			return search_connect(a);
+		bool tried;
+		int error = search_addresses(a, SEARCH_PORTS, &tried);
+		if (tried && !search_found_nothing(a, error)) {
+			errno = error;
+			return error == 0 ? 0 : -1;
+		}
+	}
 	struct walked walked = walk_until_full(a);
 	if (is_full(&walked))
 		walked = reap_and_walk(a, walked, &seen);

@@ -1,6 +1,5 @@
 #include "kernel/timewait.h"
 
-#include "base/addr.h"
 #include "kernel/sock.h"
 
 #include <errno.h>
@@ -26,11 +25,11 @@ static int bind_local(
 }
 
 /* 0 or -errno; nothing is sent. */
-static int take(int fd, const struct tuplebind_lane *lane, const struct addr *faddr, int family,
-	uint16_t lport, bool any)
+static int take(int fd, const struct tuplebind_lane *lane, uint16_t lport, bool any,
+	const struct addr *faddr, uint16_t fport, int family)
 {
 	struct sockaddr_storage to;
-	socklen_t length = addr_to_sockaddr(faddr, lane->fport, family, &to);
+	socklen_t length = addr_to_sockaddr(faddr, fport, family, &to);
 	int error = sock_put_off_syn(fd);
 
 	if (error == 0)
@@ -40,17 +39,15 @@ static int take(int fd, const struct tuplebind_lane *lane, const struct addr *fa
 	return syscall(SYS_connect, fd, &to, length) < 0 ? -errno : 0;
 }
 
-enum timewait timewait_probe(const struct tuplebind_lane *lane, uint16_t lport, bool any)
+enum timewait timewait_probe(const struct tuplebind_lane *lane, uint16_t lport, bool any,
+	const struct addr *faddr, uint16_t fport)
 {
-	struct addr faddr = {.scope = lane->scope};
-
-	memcpy(faddr.bytes, lane->faddr, sizeof faddr.bytes);
-	int family = addr_is_v4(&faddr) ? AF_INET : AF_INET6;
+	int family = addr_is_v4(faddr) ? AF_INET : AF_INET6;
 	int fd = (int)syscall(
 		SYS_socket, family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
 	if (fd < 0)
 		return TIMEWAIT_UNKNOWN;
-	int error = take(fd, lane, &faddr, family, lport, any);
+	int error = take(fd, lane, lport, any, faddr, fport, family);
 	syscall(SYS_close, fd);
 	return error == 0		 ? TIMEWAIT_REUSABLE
 	       : error == -EADDRNOTAVAIL ? TIMEWAIT_REFUSED

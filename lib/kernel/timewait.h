@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "base/addr.h"
 #include "tuplebind/table.h"
 
 #include <stdbool.h>
@@ -22,7 +23,10 @@ enum timewait {
 /*
  * Asks by a socket of its own, which is closed again; a tuple that was REUSABLE is in TIME_WAIT no
  * more then. @any: the kernel is to choose the local address, as it will for the program's socket.
- * Eight system calls, 6 us. TCP Fast Open must be allowed to clients (net.ipv4.tcp_fastopen, as it
- * is at its default). Async-signal-safe, no cancellation point; errno may change.
+ * @faddr and @fport: what the program's connect() is given, which a control group's program may
+ * send to the lane's foreign end. Eight system calls, 6 us. TCP Fast Open must be allowed to
+ * clients (net.ipv4.tcp_fastopen, as it is at its default). Async-signal-safe, no cancellation
+ * point; errno may change.
  */
-enum timewait timewait_probe(const struct tuplebind_lane *lane, uint16_t lport, bool any);
+enum timewait timewait_probe(const struct tuplebind_lane *lane, uint16_t lport, bool any,
+	const struct addr *faddr, uint16_t fport);

@@ -187,7 +187,7 @@ def test_udp_that_could_not_be_looked_after(host):
     steps = host.steps(protocols="udp", addrs="127.0.0.9")
     pid, fds = str(steps.program.pid), [steps.socket("udp") for _ in range(3)]
     usual = host.must("prlimit", "--pid", pid, "--nofile", "--noheadings", "--raw", "-o", "SOFT,HARD").split()
-    host.must("prlimit", "--pid", pid, f"--nofile={fds[-1] + 2}:{usual[1]}")
+    host.must("prlimit", "--pid", pid, f"--nofile={fds[-1] + 1}:{usual[1]}")
     assert steps.connect(fds[0], TO, PORT) == "0" and host.claims(protocol="udp") == []
     host.must("prlimit", "--pid", pid, "--nofile=" + ":".join(usual))
     for fd in fds[1:]:

@@ -152,6 +152,7 @@ def test_missing_other_preload_is_not_our_problem(served):
 def test_calls_before_and_after_us(served):
     """Another library's constructor connects before ours has started, its destructor after ours has
     ended: those connections are the kernel's, and all goes well."""
+    served.departures_expected = True
     result = served.run("bash", "-c", "exit 7", preload=chain(harness.LIBRARY, harness.program("early.so")),
                         environment={"EARLY_PORT": str(PORT)}, addrs="127.0.0.9")
     assert (result.code, result.err) == (7, "")

@@ -186,8 +186,10 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("settings", [{}, {"backend": "explicit"}, {"backend": "explicit", "ports": "40000-40099"},
-                                      {"ports": "auto/2:1"}, {"addrs": "10.1.0.8"}],
-                         ids=["late", "explicit", "explicit, ports", "part", "pool"])
+                                      {"backend": "explicit", "ports": "auto/2:1"}, {"ports": "auto/2:1"},
+                                      {"addrs": "10.1.0.8"},
+                                      {"addrs": "10.1.0.8", "backend": "explicit", "ports": "40000-40099"}],
+                         ids=["late", "explicit", "explicit, ports", "explicit, part", "part", "pool", "explicit, pool, ports"])
 def test_service_that_moves_from_backend_to_backend(host, group, settings):
     """One process, a service whose backend is another one now and then; nobody can foresee which."""
     host.add_addresses("10.1.0.2")

@@ -313,7 +313,11 @@ Test(refused, sources_that_were_known)
 
 static bool probe_says(enum timewait expected)
 {
-	return timewait_probe(&connection.lane, connection.lport, false) == expected;
+	struct addr faddr = {.scope = connection.lane.scope};
+
+	memcpy(faddr.bytes, connection.lane.faddr, sizeof faddr.bytes);
+	return timewait_probe(&connection.lane, connection.lport, false, &faddr,
+		       connection.lane.fport) == expected;
 }
 
 static bool probe_does_not_know(void)
