@@ -1,7 +1,5 @@
 #include "table/slab.h"
 
-#include "table/claim.h"
-
 #include <string.h>
 #include <unistd.h>
 

@@ -37,12 +37,9 @@
 #pragma once
 
 #include "base/addr.h"
-#include "table/table.h"
+#include "table/claimbit.h"
 
 #define SLAB_WINDOW 512
-
-/* A claim in one word; table/claim.h tells what is in it. */
-typedef uint64_t claim;
 
 /* What is looked for: one slab of one lane, with the lane's hash taken once. */
 struct slab_key {

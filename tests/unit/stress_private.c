@@ -13,7 +13,7 @@
 /* For the look that is due once a second only. */
 #include "choose/interface.c"
 #include "choose/source.h"
-#include "interpose/book.h"
+#include "preload/book.h"
 #include "stress_percent.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
  * that the kernel must know of are of connections over loopback.
  */
 #include "fixture.h"
-#include "interpose/book.h"
+#include "preload/book.h"
 #include "kernel/diag.h"
 #include "table/process.h"
 
@@ -62,7 +62,7 @@ static claim hold(int fd, uint16_t port)
 
 	cr_assert_not_null(r);
 	cr_assert_eq(claim_take_port(&t, &lane, port, NULL, &c), 0);
-	book_set_claim(r, c);
+	state_set_claim(&r->state, c);
 	return c;
 }
 
@@ -120,8 +120,8 @@ Test(book, a_record)
 	cr_expect_eq(record_of(5), r);
 	cr_expect_eq(kind_of(5), KIND_TCP6);
 	cr_expect_eq(atomic_load(&r->descriptors), 1);
-	cr_expect_eq(atomic_load(&r->flags), 0);
-	cr_expect_eq(atomic_load(&r->claim), CLAIM_NONE);
+	cr_expect_eq(atomic_load(&r->state.flags), 0);
+	cr_expect_eq(atomic_load(&r->state.claim), CLAIM_NONE);
 	cr_expect_eq(book_remove(5), r);
 	book_settle(&t, r);
 }
@@ -130,7 +130,7 @@ Test(book, one_not_seen_made_is_maybe_shared)
 {
 	struct record *r = book_record(5, KIND_TCP4);
 
-	cr_expect(atomic_load(&r->flags) & RECORD_SHARED);
+	cr_expect(atomic_load(&r->state.flags) & STATE_SHARED);
 }
 
 Test(book, the_claim_goes_with_the_descriptor)
@@ -150,11 +150,11 @@ Test(book, given_back_once)
 	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	r = record_of(5);
-	book_give_back(&t, r);
+	state_give_back(&r->state, &t);
 	cr_expect_not(held(1000));
 	/* Somebody else's now: a second time must not take it away. */
 	hold(6, 1000);
-	book_give_back(&t, r);
+	state_give_back(&r->state, &t);
 	close_fd(5);
 	cr_expect(held(1000));
 }
@@ -168,8 +168,8 @@ Test(book, a_closed_one_is_forgotten)
 	close_fd(5);
 	book_note_socket(&t, 5, KIND_TCP4);
 	r = book_record(5, KIND_TCP4);
-	cr_expect_eq(atomic_load(&r->claim), CLAIM_NONE);
-	cr_expect_eq(atomic_load(&r->flags), 0);
+	cr_expect_eq(atomic_load(&r->state.claim), CLAIM_NONE);
+	cr_expect_eq(atomic_load(&r->state.flags), 0);
 }
 
 Test(book, duplicates_share_and_the_last_gives_back)
@@ -400,7 +400,7 @@ Test(book, one_that_was_passed_on_is_maybe_shared)
 Test(book, looks_in_vain_become_fewer)
 {
 	struct fixture_connection c = connected(true);
-	claim theirs = atomic_load(&record_of(5)->claim);
+	claim theirs = atomic_load(&record_of(5)->state.claim);
 	unsigned left = 0;
 
 	for (int i = 0; i < 17; i++) {
@@ -408,7 +408,7 @@ Test(book, looks_in_vain_become_fewer)
 		close_fd(5);
 		cr_assert(held(c.lport));
 		book_note_socket(&t, 5, KIND_TCP4);
-		book_set_claim(book_record(5, KIND_TCP4), theirs);
+		state_set_claim(&book_record(5, KIND_TCP4)->state, theirs);
 	}
 	for (uint16_t port = 1; port <= 200; port++) {
 		uint64_t strays = process_strays_told(&t);
@@ -496,7 +496,7 @@ Test(book, a_duplicate_past_the_end_makes_it_maybe_shared)
 	book_note_socket(&t, 5, KIND_TCP4);
 	hold(5, 1000);
 	book_duplicate(&t, 5, BOOK_DESCRIPTORS);
-	cr_expect(atomic_load(&record_of(5)->flags) & RECORD_SHARED);
+	cr_expect(atomic_load(&record_of(5)->state.flags) & STATE_SHARED);
 	cr_expect_eq(atomic_load(&record_of(5)->descriptors), 1);
 }
 
