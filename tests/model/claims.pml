@@ -1,7 +1,7 @@
 /*
  * Claims of one slab: connect(), close(), kill -9 and reap, all at once.
  *
- * What lib/table/{claim,flight,inspect,reap}.c and lib/interpose/{tuple,close}.c do with a claim, each
+ * What lib/table/{claim,flight,inspect,reap}.c and lib/engine/tuple.c and lib/preload/close.c do with a claim, each
  * access to shared memory and each question to the kernel a step of its own, in the code's order. A
  * step is named where it stands, with the function that does it; there the code names it as well, and
  * tests/model/run compares. The slab stays LIVE and its lane's (slabs.pml is about what becomes of it
@@ -390,7 +390,7 @@ inline connect_socket(me, b, f, got, open)
 #if defined(WITHOUT_LANDING)
 			flight_end(me, f);
 #endif
-			atomic { /* C4: tuple_call_with_claim() */
+			atomic { /* C4: tuple_call() */
 				may_die(me);
 				if
 				:: tuple[b] == ABSENT -> tuple[b] = me + 1; open = true
