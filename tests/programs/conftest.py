@@ -3,16 +3,13 @@
 import contextlib
 import pathlib
 import subprocess
-import sys
 import tempfile
 
+import ground as grounds
+import harness
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "system")]  # the harness is that of the system tests
-
-import ground as grounds  # noqa: E402
-import harness  # noqa: E402
 
 
 @pytest.fixture
