@@ -29,7 +29,7 @@ COMMAND = BUILD / "tools" / "tuplebind"
 PYTHON = sys.executable
 SANITIZER = sanitizer.runtime(LIBRARY)  # what has to be preloaded with a build for one
 OTHER_USER = 12345
-DEPARTURES = BUILD / "tests" / "programs" / "departures.so"  # put behind the library; None: this test has no use for it
+DEPARTURES = BUILD / "tests" / "helpers" / "departures.so"  # put behind the library; None: this test has no use for it
 LIMIT = int(os.environ.get("TUPLEBIND_TEST_LIMIT", "30"))  # seconds for anything that should take much less
 
 # Who starts the tests in the background may have these ignored, and programs would inherit that.
@@ -43,8 +43,8 @@ Result = collections.namedtuple("Result", "code out err")
 
 
 def program(name):
-    """The path of one of tests/programs."""
-    return str(BUILD / "tests" / "programs" / name)
+    """The path of one of tests/helpers."""
+    return str(BUILD / "tests" / "helpers" / name)
 
 
 def table_user():
@@ -144,7 +144,7 @@ class Program:
 
 
 class Steps:
-    """tests/programs/steps: each call makes one system call there and returns its answer."""
+    """tests/helpers/steps: each call makes one system call there and returns its answer."""
 
     def __init__(self, running):
         self.program = running

@@ -30,7 +30,7 @@ def ground(request):
 
 @pytest.fixture(scope="session")
 def classes(tmp_path_factory):
-    """programs/*.java, compiled once."""
+    """*.java, compiled once."""
     directory = tmp_path_factory.mktemp("classes")
     subprocess.run(["javac", "-d", directory, *HERE.glob("*.java")], check=True)
     return directory
