@@ -1,11 +1,11 @@
 /*
  * With and without: what a program can see of the calls that libtuplebind.so takes over.
  *
- * The program makes calls on descriptors and prints what came of each, one line per case:
- * results, errno, and what the kernel says of the socket afterwards. tests/system/test_differential.py
- * runs it with and without the preload and compares the lines. A case that prints something that
- * differs from run to run is of no use: of a port that the kernel or tuplebind has chosen only that
- * is told (see tell_address()).
+ * The program makes calls on descriptors and prints what came of each, one line per case: results,
+ * errno, and what the kernel says of the socket afterwards. tests/system/test_differential.py runs
+ * it with and without the preload and compares the lines. A case that prints something that differs
+ * from run to run is of no use: of a port that the kernel or tuplebind has chosen only that is told
+ * (see tell_address()).
  *
  * The cases are tables: each kind of descriptor (kinds*.c) with each call (calls_*.c), each of some
  * calls after each other of them (main.c), and stories (stories_*.c), which do as they please.

@@ -1,14 +1,14 @@
 /*
- * differential FAMILY [--unasked] [--exec] [--every N]: prints one line for each case, or for each Nth;
- * see differential.h.
+ * differential FAMILY [--unasked] [--exec] [--every N]: prints one line for each case, or for each
+ * Nth; see differential.h.
  *
  * Each row (a kind with all calls, a first call of a sequence, a story) runs in a forked child, or
  * with --exec in a new program, so that nothing it does to its process reaches another. A child
  * that dies is told of. With --unasked a descriptor is looked at only after it was used again: a
  * look alone can change what it is. The last line is how many cases there are.
  *
- * differential serve: what they connect to: listens on OPEN_PORT, TCP and UDP, of all addresses, says
- * "ready", and ends with stdin.
+ * differential serve: what they connect to: listens on OPEN_PORT, TCP and UDP, of all addresses,
+ * says "ready", and ends with stdin.
  */
 #include "differential.h"
 
