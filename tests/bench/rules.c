@@ -8,7 +8,7 @@
  */
 #include "choose/destindex.h"
 
-#include "../programs/endpoint.h"
+#include "../helpers/endpoint.h"
 #include "samples.h"
 
 #define ROUNDS 21

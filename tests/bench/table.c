@@ -16,7 +16,7 @@
 #include "rivals.h"
 #include "table/claim.h"
 
-#include "../programs/endpoint.h"
+#include "../helpers/endpoint.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "../programs/endpoint.h"
+#include "../helpers/endpoint.h"
 
 #define PORTS_MOST 65536
 

@@ -1,13 +1,7 @@
-"""The harness and fixtures of the system tests, with the programs and the library that were built for musl."""
+"""The fixtures of the system tests, with the programs and the library that were built for musl."""
 
-import pathlib
-import sys
-
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "system")]
-
-import harness  # noqa: E402
-import pytest  # noqa: E402
+import harness
+import pytest
 
 
 @pytest.fixture

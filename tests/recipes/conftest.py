@@ -3,19 +3,15 @@
 import contextlib
 import os
 import pathlib
-import sys
 import tempfile
 
+import harness
+import machine as machines
+import origin as origins
 import pytest
+import recipes
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "system")]  # the harness is that of the system tests
-
-import harness  # noqa: E402
-import machine as machines  # noqa: E402
-import origin as origins  # noqa: E402
-import recipes  # noqa: E402
-from machine import UPSTREAM  # noqa: E402
+from machine import UPSTREAM
 
 
 def pytest_configure(config):

@@ -37,6 +37,13 @@ def host():
         yield made
 
 
+@pytest.fixture(scope="module")
+def one_host():
+    """The same for all tests of a file, which leave nothing on it that the next one would meet."""
+    with harness.contextlib.closing(harness.Host()) as made:
+        yield made
+
+
 @pytest.fixture
 def two_hosts():
     """A client and a server, joined by a cable: 10.7.0.1-4 and fd07::1-4 here, 10.7.0.100-101 there."""

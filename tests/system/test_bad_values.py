@@ -85,12 +85,6 @@ def expect_one_line(err, name, part, accepted):
     assert accepted in err
 
 
-@pytest.fixture(scope="module")
-def one_host():
-    with harness.contextlib.closing(harness.Host()) as made:
-        yield made
-
-
 @pytest.fixture
 def shared_host(one_host):
     """One host for all that only start a program; a table that a test has made goes with it."""

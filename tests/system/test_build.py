@@ -10,7 +10,8 @@ import subprocess
 import harness
 import pytest
 
-OPTIONS = ["-Dcommand=disabled", "-Dtests=disabled", "-Dman=disabled", "-Dprobes=disabled"]
+OPTIONS = ["-Dcommand=disabled", "-Dtests=disabled", "-Dman=disabled", "-Dprobes=disabled",
+           "-Dbuildtype=plain"]  # not optimized, without debugging information: built sooner
 
 
 def configure(folder, *words, before=("env",)):

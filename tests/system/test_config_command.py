@@ -17,13 +17,6 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(scope="module")
-def one_host():
-    with harness.contextlib.closing(harness.Host()) as made:
-        yield made
-        made.remove_tables()
-
-
 def rows(text):
     """(variable, from, value) of each line, by the columns of the head."""
     head, *lines = text.splitlines()

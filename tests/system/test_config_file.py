@@ -37,13 +37,6 @@ OTHERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def one_host():
-    with harness.contextlib.closing(harness.Host()) as made:
-        yield made
-        made.remove_tables()
-
-
 @pytest.fixture
 def file(one_host, tmp_path):
     return File(one_host, tmp_path / "tuplebind.conf")

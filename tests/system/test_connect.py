@@ -129,7 +129,8 @@ def test_non_blocking_refused_then_retried(two_hosts, backend):
         answers = []
         for port in (NOBODY, NOBODY, PORT, PORT, PORT):
             answers.append(steps.connect(fd, "10.7.0.100", port))
-            steps(f"writable {watch}")
+            if answers[-1] == "EINPROGRESS":  # nothing is to come after the others
+                steps(f"writable {watch}")
         heard.append(answers)
     assert heard[0] == heard[1] == ["EINPROGRESS", "ECONNREFUSED", "EINPROGRESS", "0", "EISCONN"]
     assert [t.laddr for t in client.claims()] == ["10.7.0.3"]

@@ -16,6 +16,7 @@ import harness
 import ptys
 import pytest
 import storms
+import tables
 
 from harness import BUILD, COMMAND, LIBRARY
 
@@ -255,13 +256,7 @@ def test_another_users_file(with_table):
 
 def test_full_table(usual):
     usual.sink(f"0.0.0.0 {PORT}")
-    steps = usual.steps(table_size="256K")
-    steps.socket()
-    count = 0
-    while usual.status()["counters"]["table_full"] == 0:
-        assert (count := count + 1) < 100, "never full"
-        for i in range(50):
-            steps.connect(steps.socket(), f"127.1.{count}.{i}", PORT)
+    tables.fill(usual, PORT)
     found = worst(look(usual)[1], "table")
     assert found["level"] == "mend" and "connects left to the kernel" in found["figure"]
     assert found["command"] == "tuplebind reset && export TUPLEBIND_TABLE_SIZE=1M"

@@ -6,7 +6,7 @@ import harness
 import pytest
 
 DOCUMENTS = sorted(str(path.relative_to(harness.REPOSITORY))
-                   for where in (".", "docs") for path in (harness.REPOSITORY / where).glob("*.md"))
+                   for where in (".", "docs", "tests", "tests/fuzz") for path in (harness.REPOSITORY / where).glob("*.md"))
 
 
 def anchors(text):

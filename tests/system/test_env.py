@@ -34,13 +34,6 @@ NASTY = ["/a b", "/it's", "/'", "/''", "/'\"'\"'", '/"x"', "/a\\b", "/a\\", "/x;
 DOLLARS = ["/$HOME", "/${HOME}", "/$(true)", "/$'x'"]
 
 
-@pytest.fixture(scope="module")
-def one_host():
-    with harness.contextlib.closing(harness.Host()) as made:
-        yield made
-        made.remove_tables()
-
-
 @pytest.fixture
 def conf(tmp_path):
     path = tmp_path / "tuplebind.conf"

@@ -10,6 +10,7 @@ import pathlib
 
 import harness
 import pytest
+import tables
 
 TO, PORT = "127.0.0.1", 8001
 POOL = "127.0.0.2-127.0.0.5"
@@ -161,13 +162,7 @@ def test_after_a_reap(small):
 
 def test_table_full(small):
     """The smallest table, filled with destinations."""
-    steps = small.steps(table_size="256K")
-    steps.socket()
-    count = 0
-    while small.status()["counters"]["table_full"] == 0:
-        assert (count := count + 1) < 100, "never full"
-        for i in range(50):
-            steps.connect(steps.socket(), f"127.1.{count}.{i}", PORT)
+    tables.fill(small, PORT)
     # Not every lane has its place where all is full.
     said = [agrees(small, f"127.2.0.{i}", PORT) for i in range(1, 9)]
     assert "kernel" in {s["verdict"] for s in said}

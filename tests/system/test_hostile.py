@@ -18,6 +18,7 @@ import time
 
 import pytest
 import storms
+import tables
 
 from harness import LIBRARY, program
 
@@ -25,15 +26,6 @@ TO, PORT = "127.0.0.1", 8001
 STRICT_CODE = 78
 
 SLABS_AT, SIZE_AT, COOKIE_AT, IDENTITY_SIZE = 12, 16, 32, 48
-
-
-def patch(path, offset, form, change):
-    """Changes one number of a file in place."""
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        [number] = struct.unpack(form, file.read(struct.calcsize(form)))
-        file.seek(offset)
-        file.write(struct.pack(form, change(number)))
 
 
 def replace(path, make):
@@ -69,8 +61,8 @@ FILES = {
     "empty": (lambda path: os.truncate(path, 0), "too short"),
     "grown": (lambda path: os.truncate(path, os.stat(path).st_size + 4096), "size"),
     "with holes": (make_holes, "has holes"),
-    "of a lying size": (lambda path: patch(path, SIZE_AT, "Q", lambda v: 1 << 40), "size"),
-    "no table": (lambda path: patch(path, 0, "Q", lambda v: ~v & (1 << 64) - 1), "not a tuple table"),
+    "of a lying size": (lambda path: tables.patch(path, SIZE_AT, "Q", lambda v: 1 << 40), "size"),
+    "no table": (lambda path: tables.patch(path, 0, "Q", lambda v: ~v & (1 << 64) - 1), "not a tuple table"),
     "symlink": (link_to_copy, "symbolic link"),
     "dangling symlink": (lambda path: replace(path, lambda p: os.symlink(p + ".gone", p)),
                          "symbolic link"),
@@ -120,7 +112,7 @@ def test_refused(served, what):
 def test_of_another_namespace(served):
     """A namespace's number comes back when it is gone; its old table is not for the new one."""
     old = looks(served.table)
-    patch(served.table, COOKIE_AT, "Q", lambda v: v + 1)
+    tables.patch(served.table, COOKIE_AT, "Q", lambda v: v + 1)
     result, running = served.seed(TO, PORT, 5)
     assert (result["opened"], running.errors()) == (5, "")
     assert looks(served.table)[0] != old[0]
@@ -296,7 +288,7 @@ def test_unusable_is_said_once_by_each(host):
     for steps in programs:
         steps.open(TO, PORT, 3)
     [table] = host.tables()
-    patch(table, 0, "Q", lambda magic: magic ^ 1)
+    tables.patch(table, 0, "Q", lambda magic: magic ^ 1)
     for steps in programs:
         fds = steps.open(TO, PORT, 10)
         for fd in fds:

@@ -59,11 +59,12 @@ def test_complete(installed):
 
 
 def test_modes(installed):
+    programs = PROGRAMS | own_programs()
     for name, path in files(installed).items():
         mode = stat.S_IMODE(path.lstat().st_mode)
         assert path.is_file() and not path.is_symlink()
         # Shared objects may have either.
-        assert mode in ((0o755,) if name in PROGRAMS | own_programs() else (0o644, 0o755) if name.endswith(".so") else (0o644,)), name
+        assert mode in ((0o755,) if name in programs else (0o644, 0o755) if name.endswith(".so") else (0o644,)), name
     for path in installed.rglob("*"):
         assert not path.is_dir() or stat.S_IMODE(path.stat().st_mode) == 0o755, path
 

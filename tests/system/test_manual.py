@@ -11,7 +11,7 @@ PAGES = ["tuplebind.1", "libtuplebind.7"]
 
 
 def source(page):
-    return (harness.REPOSITORY / "man" / f"{page}.scd").read_text()
+    return (harness.REPOSITORY / "dist" / "man" / f"{page}.scd").read_text()
 
 
 def sections(text, mark):
@@ -28,7 +28,7 @@ def entries(text):
 @pytest.mark.parametrize("page", PAGES)
 def test_sound(page):
     """Nothing to complain of, but for the empty paragraphs and the long lines that scdoc makes."""
-    built = harness.BUILD / "man" / page
+    built = harness.BUILD / "dist" / "man" / page
     lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", built], capture_output=True, text=True,
                           timeout=harness.LIMIT, check=False)
     assert lint.stderr == ""

@@ -1,6 +1,6 @@
 """Kernels and sandboxes that lack what the library would use: system calls of it fail, and what its user then sees.
 
-tests/programs/refuse becomes the program, with a filter for these calls.
+tests/helpers/refuse becomes the program, with a filter for these calls.
 """
 
 import errno
@@ -27,7 +27,7 @@ def served(host):
 
 
 def steps(host, refused, **settings):
-    """tests/programs/steps, with the library and calls that fail."""
+    """tests/helpers/steps, with the library and calls that fail."""
     return harness.Steps(host.start(harness.program("refuse"), *refused, "--", harness.program("steps"),
                                     preload=harness.LIBRARY, **settings))
 

@@ -14,6 +14,7 @@ import subprocess
 
 import harness
 import pytest
+import tables
 
 from harness import COMMAND
 
@@ -43,14 +44,6 @@ def served(host):
     return host
 
 
-def leave_table(host, **settings):
-    """A table whose program is gone; its path."""
-    before = set(host.tables())
-    host.must("true", preload="run", **settings)
-    [path] = set(host.tables()) - before
-    return path
-
-
 def name_of(host):
     """The default table's, as status shows it."""
     return f"{harness.table_user()}.{host.namespace}"
@@ -76,7 +69,7 @@ def test_nothing_there(host):
 
 def test_all(host):
     for settings in ({}, {"table": "one"}, {"table": "a.b-c_D"}):
-        leave_table(host, **settings)
+        tables.leave(host, **settings)
     out = reset(host)
     assert sorted(line.split(":")[0] for line in out.splitlines()) == \
         sorted([name_of(host), "one", "a.b-c_D"])
@@ -85,7 +78,7 @@ def test_all(host):
 
 
 def test_by_name(host):
-    default, one = leave_table(host), leave_table(host, table="one")
+    default, one = tables.leave(host), tables.leave(host, table="one")
     assert reset(host, "one") == "one: removed, 8192 KB, 0 claims\n"
     assert host.tables() == [default]
     assert "there is no table one" in reset(host, "one", code=125)
@@ -101,7 +94,7 @@ def test_claims_of_the_dead(served):
 
 
 def test_other_version(host):
-    path = leave_table(host)
+    path = tables.leave(host)
     with open(path, "r+b") as file:
         file.seek(8)
         file.write(b"\x63")
@@ -111,7 +104,7 @@ def test_other_version(host):
 
 def test_scribbled(host):
     """A header that is still a table's, then noise."""
-    path = leave_table(host)
+    path = tables.leave(host)
     with open(path, "r+b") as file:
         file.seek(56)
         file.write(os.urandom((1 << 20) - 56))
@@ -121,8 +114,8 @@ def test_scribbled(host):
 
 def test_other_namespaces(host):
     with contextlib.closing(harness.Host()) as other:
-        leave_table(other)
-        leave_table(host)
+        tables.leave(other)
+        tables.leave(host)
         reset(host)
         assert host.tables() == [] and len(other.tables()) == 1
         assert "there is no table" in reset(host, name_of(other), code=125)
@@ -154,7 +147,7 @@ def test_in_use(served):
 
 def test_one_in_use(served):
     """The other one goes."""
-    leave_table(served, table="idle")
+    tables.leave(served, table="idle")
     steps = served.steps()
     steps.open(TO, PORT)
     result = served.tuplebind("reset")
@@ -172,7 +165,7 @@ def test_many_users(served):
 
 def test_mapped_by_another_version(host):
     """Who has it mapped is seen whatever the table says."""
-    path = leave_table(host)
+    path = tables.leave(host)
     with open(path, "r+b") as file:
         file.seek(8)
         file.write(b"\x63")
@@ -218,7 +211,7 @@ def stopped_at_lock(host, shim, *words):
 
 @pytest.mark.parametrize("force", [False, True])
 def test_attached_meanwhile(served, shim, force):
-    path = leave_table(served)
+    path = tables.leave(served)
     inode = os.stat(path).st_ino
     with stopped_at_lock(served, shim, *(["--force"] if force else [])) as running:
         steps = served.steps()
@@ -234,7 +227,7 @@ def test_attached_meanwhile(served, shim, force):
 
 
 def test_made_anew_meanwhile(served, shim):
-    path = leave_table(served)
+    path = tables.leave(served)
     with stopped_at_lock(served, shim) as running:
         os.unlink(path)
         steps = served.steps()
@@ -244,7 +237,7 @@ def test_made_anew_meanwhile(served, shim):
 
 
 def test_gone_meanwhile(served, shim):
-    path = leave_table(served)
+    path = tables.leave(served)
     with stopped_at_lock(served, shim) as running:
         os.unlink(path)
     assert running.wait() == 0 and served.tables() == []
@@ -297,7 +290,7 @@ def make_empty(path, victim):
     (make_text, "not a tuple table"), (make_empty, "not a tuple table")])
 @pytest.mark.parametrize("words", [[], ["--force"], ["--force", "it"]])
 def test_no_tables(host, victim, make, says, words):
-    leave_table(host)
+    tables.leave(host)
     path = own(host, ".it")
     make(path, victim)
     before = path.lstat()
@@ -313,7 +306,7 @@ def test_no_tables(host, victim, make, says, words):
 
 def test_another_users(host):
     """With a name of ours, and with one of its own."""
-    table = pathlib.Path(leave_table(host))
+    table = pathlib.Path(tables.leave(host))
     harness.give_away(table)
     other = pathlib.Path(f"/dev/shm/tuplebind.{harness.OTHER_USER}.{host.namespace}")
     other.write_bytes(table.read_bytes())
@@ -324,7 +317,7 @@ def test_another_users(host):
 
 @pytest.mark.parametrize("tail", [".\x1b[2J", ".a\nb", "..", ".a b", ".\udcff", "." + "x" * 65, ".'; rm -r x"])
 def test_names_that_no_table_has(host, tail):
-    table = leave_table(host)
+    table = tables.leave(host)
     path = own(host, tail)
     os.rename(table, path)
     err = reset(host, code=125)
@@ -335,7 +328,7 @@ def test_names_that_no_table_has(host, tail):
 @pytest.mark.parametrize("words", [["--nix"], ["a", "b"], ["private"], ["../../etc/passwd"], [""], ["a/b"],
                                    ["x" * 65], [".a"]])
 def test_bad_words(host, words):
-    leave_table(host)
+    tables.leave(host)
     assert len(reset(host, *words, code=125).splitlines()) == 1
     assert len(host.tables()) == 1
 

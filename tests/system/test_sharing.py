@@ -12,12 +12,12 @@ import mmap
 import os
 import pathlib
 import shutil
-import struct
 import subprocess
 import time
 
 import harness
 import pytest
+import tables
 
 from harness import COMMAND, LIBRARY, OTHER_USER, program
 
@@ -30,22 +30,6 @@ NEXT_USER = OTHER_USER + 1
 def served(host):
     host.sink(f"{TO} {PORT}")
     return host
-
-
-def patch(path, offset, form, change):
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        [number] = struct.unpack(form, file.read(struct.calcsize(form)))
-        file.seek(offset)
-        file.write(struct.pack(form, change(number)))
-
-
-def leave_table(host, **settings):
-    """The path of the table that a program made which is gone."""
-    before = set(host.tables())
-    host.must("true", preload="run", **settings)
-    [path] = set(host.tables()) - before
-    return path
 
 
 def inode(path):
@@ -233,16 +217,16 @@ def test_containers_that_start_together(served):
 # Other versions, and tables of namespaces that are gone.
 
 STALE = {
-    "an older version": lambda path: patch(path, VERSION_AT, "I", lambda v: v - 1),
-    "a newer version": lambda path: patch(path, VERSION_AT, "I", lambda v: v + 95),
-    "an earlier namespace": lambda path: patch(path, COOKIE_AT, "Q", lambda v: v + 1),
+    "an older version": lambda path: tables.patch(path, VERSION_AT, "I", lambda v: v - 1),
+    "a newer version": lambda path: tables.patch(path, VERSION_AT, "I", lambda v: v + 95),
+    "an earlier namespace": lambda path: tables.patch(path, COOKIE_AT, "Q", lambda v: v + 1),
 }
 
 
 @pytest.mark.parametrize("what", STALE)
 def test_replaced(served, what):
     """Nobody uses it: it goes, without a word."""
-    path = leave_table(served)
+    path = tables.leave(served)
     old = inode(path)
     STALE[what](path)
     steps = served.steps(strict=1)
@@ -253,7 +237,7 @@ def test_replaced(served, what):
 
 def test_upgrade(served):
     """Programs of the version before have their table, as long as there are any; later ones have another."""
-    path = leave_table(served)
+    path = tables.leave(served)
     STALE["an older version"](path)
     old = inode(path)
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 4096):
@@ -312,7 +296,7 @@ def shim(tmp_path):
 @pytest.mark.parametrize("what", STALE)
 def test_two_replace_one(served, shim, what):
     """The slower one has judged the old table, and finds the quicker one's: it is not lost."""
-    path = leave_table(served)
+    path = tables.leave(served)
     STALE[what](path)
     asks, shim_asks = os.pipe()
     shim_hears, answers = os.pipe()
@@ -337,12 +321,12 @@ def test_tables_of_hosts_that_are_gone(served):
     with contextlib.closing(harness.Host()) as used, contextlib.closing(harness.Host()) as gone:
         running = used.steps()
         running.socket()
-        paths = [leave_table(gone), table_of(running)]
+        paths = [tables.leave(gone), table_of(running)]
         past = time.time() - 3700
         for path in paths:
             os.utime(path, (past, past))
-        young = leave_table(gone, table="young")
-        leave_table(served)
+        young = tables.leave(gone, table="young")
+        tables.leave(served)
         assert not os.path.exists(paths[0])
         assert os.path.exists(paths[1]) and os.path.exists(young)
 

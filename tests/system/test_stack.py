@@ -1,6 +1,6 @@
 """Threads with a small stack and handlers on a stack of their own: what is taken over needs little of it.
 
-tests/programs/steps makes each call on a painted stack and says how much of the paint is gone. No way
+tests/helpers/steps makes each call on a painted stack and says how much of the paint is gone. No way
 through the library may take more than 6 KB on top of what the call takes without it.
 """
 

@@ -1,6 +1,6 @@
 """Threads, signals, forks and cancellation in the middle of it all, and other libraries around us.
 
-tests/programs/crowd connects and closes at full speed. No connect() may fail while a tuple is free,
+tests/helpers/crowd connects and closes at full speed. No connect() may fail while a tuple is free,
 and when it is over the table claims what the kernel holds: no descriptor and no claim is lost.
 """
 

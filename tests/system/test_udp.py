@@ -15,7 +15,7 @@ TO = "127.0.0.1"
 POOL = "127.0.0.8-127.0.0.9"
 POOL_ADDRESSES = {"127.0.0.8", "127.0.0.9"}
 UDP = "tcp,udp"
-FLOWS = pathlib.Path(harness.REPOSITORY) / "tests" / "programs" / "flows.py"
+FLOWS = pathlib.Path(harness.REPOSITORY) / "tests" / "helpers" / "flows.py"
 
 backends = pytest.mark.parametrize("backend", ["late", "explicit"])
 

@@ -32,6 +32,33 @@ for line in sys.stdin:
         print("nothing", flush=True)
 """
 
+# A server's sockets, which share a port, and how many datagrams they hear.
+GROUP = """
+import select, socket, sys
+group = []
+for i in range(4):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind(("127.0.0.1", 40001))
+    group.append(s)
+
+def heard(count=0):
+    while select.select(group, [], [], 0.2)[0]:
+        for s in select.select(group, [], [], 0)[0]:
+            s.recv(100)
+            count += 1
+    return count
+"""
+
+# 200 datagrams to them, from as many ports, so that all of the group are met.
+SENDERS = """
+import socket
+for i in range(200):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.%d" % (2 + i % 200), 20000 + i))
+    s.sendto(b"x", ("127.0.0.1", 40001))
+"""
+
 # Tries every way onto a tuple: options, and a narrow range instead of a port.
 ATTACK = """
 import errno, itertools, socket, struct, sys
@@ -143,24 +170,11 @@ def test_who_has_set_reuseaddr_himself_keeps_it(host):
 def test_group_of_a_server_of_the_same_user(host, backend):
     """A QUIC server's sockets share a port by SO_REUSEPORT. It loses no datagram to clients of the same user."""
     host.set_ports(40000, 40003)
-    text = """
-import select, socket, sys
-group = []
-for i in range(4):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    s.bind(("127.0.0.1", 40001))
-    group.append(s)
+    server = host.start(harness.PYTHON, "-c", GROUP + """
 print("ready", flush=True)
-heard = 0
 for line in sys.stdin:
-    while select.select(group, [], [], 0.2)[0]:
-        for s in select.select(group, [], [], 0)[0]:
-            s.recv(100)
-            heard += 1
-    print(heard, flush=True)
-"""
-    server = host.start(harness.PYTHON, "-c", text)
+    print(heard(), flush=True)
+""")
     assert server.line() == "ready", server.errors()
     steps = host.steps(protocols=UDP, backend=backend)
     for port in (8001, 8002):
@@ -168,14 +182,7 @@ for line in sys.stdin:
         answers = [steps.connect(fd, TO, port) for fd in fds]
         assert answers.count("0") == 3, answers
         assert {t.lport for t in host.tuples(port, protocol="udp")} == {40000, 40002, 40003}
-    sender = """
-import socket
-for i in range(200): # from many ports, so that all of the group are met
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind(("127.0.0.%d" % (2 + i % 200), 20000 + i))
-    s.sendto(b"x", ("127.0.0.1", 40001))
-"""
-    host.must(harness.PYTHON, "-c", sender)
+    host.must(harness.PYTHON, "-c", SENDERS)
     server.say("how many")
     assert server.line() == "200"
 
@@ -186,26 +193,7 @@ def test_server_that_starts_later(host, backend):
     host.set_ports(40000, 40003)
     steps = host.steps(protocols=UDP, backend=backend)
     steps.open(TO, 8001, 4, "udp")
-    text = """
-import select, socket
-group = []
-for i in range(4):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    s.bind(("127.0.0.1", 40001))
-    group.append(s)
-for i in range(200):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind(("127.0.0.%d" % (2 + i % 200), 20000 + i))
-    s.sendto(b"x", ("127.0.0.1", 40001))
-heard = 0
-while select.select(group, [], [], 0.2)[0]:
-    for s in select.select(group, [], [], 0)[0]:
-        s.recv(100)
-        heard += 1
-print(heard)
-"""
-    assert host.must(harness.PYTHON, "-c", text) == "200\n"
+    assert host.must(harness.PYTHON, "-c", GROUP + SENDERS + "print(heard())") == "200\n"
 
 
 def test_strangers_are_forgotten_in_time(host):

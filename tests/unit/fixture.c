@@ -1,6 +1,6 @@
 #include "fixture.h"
 
-#include "../programs/refusal.h"
+#include "../helpers/refusal.h"
 #include "base/addr.h"
 #include "choose/config.h"
 #include "choose/ports.h"

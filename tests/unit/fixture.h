@@ -70,7 +70,7 @@ void fixture_connect(struct fixture_connection *c);
 void fixture_disconnect(struct fixture_connection *c);
 void fixture_reconnect(struct fixture_connection *c);
 
-/* refuse_call() of tests/programs/refusal.h, which has to succeed. */
+/* refuse_call() of tests/helpers/refusal.h, which has to succeed. */
 void fixture_refuse(int number, int argument, uint32_t value, int error);
 
 /* Repeatable pseudo-random numbers. */

@@ -1,7 +1,7 @@
 /*
  * sendto(), sendmsg() and sendmmsg(), those that connect (MSG_FASTOPEN) and all others.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <limits.h>
 #include <string.h>

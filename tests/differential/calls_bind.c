@@ -1,7 +1,7 @@
 /*
  * bind() and getsockname().
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <limits.h>
 #include <string.h>
@@ -194,7 +194,7 @@ const struct call calls_bind[] = {
 	{"bind to link-local", to, "fe80::1%wire"},
 	{"bind to link-local without scope", to, "fe80::1"},
 	{"bind to a path", to, "/nonexistent/socket"},
-	{"bind to an abstract name", to, "@pairs"},
+	{"bind to an abstract name", to, "@differential"},
 	{"bind, length 0", of_length, .length = 0},
 	{"bind, length 1", of_length, .length = 1},
 	{"bind, length 2", of_length, .length = 2},

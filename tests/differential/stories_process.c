@@ -2,7 +2,7 @@
  * Processes and threads: signals, cancellation, forks of every kind, other rights, roots,
  * namespaces.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -248,7 +248,7 @@ static void tell_once(const struct story *s)
 /* Other surroundings, then an ordinary life. */
 static void rootless(const struct story *s)
 {
-	char path[] = "/tmp/pairs.XXXXXX";
+	char path[] = "/tmp/differential.XXXXXX";
 
 	if (mkdtemp(path) == NULL || chroot(path) < 0)
 		tell_result("chroot", -1);

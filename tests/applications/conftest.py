@@ -3,16 +3,13 @@
 import contextlib
 import pathlib
 import subprocess
-import sys
 import tempfile
 
+import ground as grounds
+import harness
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "system")]  # the harness is that of the system tests
-
-import ground as grounds  # noqa: E402
-import harness  # noqa: E402
 
 
 @pytest.fixture
@@ -33,7 +30,7 @@ def ground(request):
 
 @pytest.fixture(scope="session")
 def classes(tmp_path_factory):
-    """programs/*.java, compiled once."""
+    """*.java, compiled once."""
     directory = tmp_path_factory.mktemp("classes")
     subprocess.run(["javac", "-d", directory, *HERE.glob("*.java")], check=True)
     return directory

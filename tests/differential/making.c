@@ -1,7 +1,7 @@
 /*
  * What the cases are made of: the place, addresses, sockets.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

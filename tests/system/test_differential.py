@@ -1,6 +1,6 @@
 """Every taken-over call, with and without: the same results, errno and sockets.
 
-tests/pairs makes calls of all sorts on descriptors of all sorts and prints a line for each case. Here it runs
+tests/differential makes calls of all sorts on descriptors of all sorts and prints a line for each case. Here it runs
 with and without the preload, on hosts that are alike, and the lines are compared word by word. What may differ is
 listed in ALLOWED and CASES below, with the reason, and nowhere else.
 """
@@ -14,7 +14,7 @@ import tempfile
 import harness
 import pytest
 
-PAIRS = harness.BUILD / "tests" / "pairs" / "pairs"
+PROGRAM = harness.BUILD / "tests" / "differential" / "differential"
 LONG = bool(os.environ.get("TUPLEBIND_TEST_LONG"))
 EVERY = 1 if LONG else 6
 ROUNDS = 3  # what is another thing's doing (a packet that is late) differs once, not each time
@@ -63,7 +63,7 @@ MODES = {
 
 @contextlib.contextmanager
 def ground():
-    """A host with every sort of destination, and the server of pairs.h on it."""
+    """A host with every sort of destination, and the server of differential.h on it."""
     with contextlib.closing(harness.Host((20000, 60999))) as host:
         host.add_addresses("fd08::1")
         host.sysctl("net.ipv6.conf.default.accept_dad", 0)
@@ -78,13 +78,13 @@ def ground():
         for number, kind in ((10, "unreachable"), (11, "prohibit"), (12, "blackhole")):
             host.must("ip", "route", "add", kind, f"10.{number}.0.0/16")
             host.must("ip", "-6", "route", "add", kind, f"fd{number}::/16")
-        server = host.start(PAIRS, "serve")
+        server = host.start(PROGRAM, "serve")
         assert server.line() == "ready", server.errors()
         yield host
 
 
 def split(out):
-    """{case: words} of what pairs printed, which must be complete."""
+    """{case: words} of what it printed, which must be complete."""
     *lines, last = out.splitlines()
     cases = dict(line.split(":", 1) for line in lines)
     died = [line for line in lines if ": ended with " in line and not KILLED.match(line)]
@@ -171,19 +171,19 @@ def expect_alike(words, before=(), preload=harness.LIBRARY, **settings):
 @pytest.mark.parametrize("family", ["v4", "v6"])
 @pytest.mark.parametrize("mode", MODES)
 def test_mode(mode, family, asked):
-    expect_alike([PAIRS, family, asked, "--every", str(EVERY)], **MODES[mode])
+    expect_alike([PROGRAM, family, asked, "--every", str(EVERY)], **MODES[mode])
 
 
 @pytest.mark.parametrize("asked", ["--asked", "--unasked"])
 def test_udp(asked):
     """IPv4: an IPv6 socket that was bound to an address is for IPv6 only from then on, which shows everywhere."""
-    expect_alike([PAIRS, "v4", asked, "--every", str(EVERY)], protocols="tcp,udp")
+    expect_alike([PROGRAM, "v4", asked, "--every", str(EVERY)], protocols="tcp,udp")
 
 
 @pytest.mark.parametrize("family", ["v4", "v6"])
 def test_programs_of_their_own(family):
     """Each row in a program that was started for it: not forked from one that the library has been in."""
-    expect_alike([PAIRS, family, "--exec", "--every", str(EVERY)])
+    expect_alike([PROGRAM, family, "--exec", "--every", str(EVERY)])
 
 
 @pytest.mark.parametrize("family", ["v4", "v6"])
@@ -191,7 +191,7 @@ def test_another_user(family):
     """Without root's rights."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
-        program, library = (shutil.copy(path, directory) for path in (PAIRS, harness.LIBRARY))
+        program, library = (shutil.copy(path, directory) for path in (PROGRAM, harness.LIBRARY))
         user = str(harness.OTHER_USER)
         before = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
         if os.getuid() != 0 or open("/proc/self/uid_map").read().split()[2] == "1":

@@ -1,7 +1,7 @@
 /*
  * Where something runs out, and descriptors in number.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <fcntl.h>
 #include <limits.h>

@@ -1,16 +1,16 @@
 /*
- * pairs FAMILY [--unasked] [--exec] [--every N]: prints one line for each case, or for each Nth;
- * see pairs.h.
+ * differential FAMILY [--unasked] [--exec] [--every N]: prints one line for each case, or for each
+ * Nth; see differential.h.
  *
  * Each row (a kind with all calls, a first call of a sequence, a story) runs in a forked child, or
  * with --exec in a new program, so that nothing it does to its process reaches another. A child
  * that dies is told of. With --unasked a descriptor is looked at only after it was used again: a
  * look alone can change what it is. The last line is how many cases there are.
  *
- * pairs serve: what they connect to: listens on OPEN_PORT, TCP and UDP, of all addresses, says
- * "ready", and ends with stdin.
+ * differential serve: what they connect to: listens on OPEN_PORT, TCP and UDP, of all addresses,
+ * says "ready", and ends with stdin.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -156,7 +156,7 @@ static const struct call *find_call(const char *name)
 		for (const struct call *c = calls[i]; c->name != NULL; c++)
 			if (strcmp(c->name, name) == 0)
 				return c;
-	fprintf(stderr, "pairs: no call \"%s\"\n", name);
+	fprintf(stderr, "differential: no call \"%s\"\n", name);
 	abort();
 }
 

@@ -1,11 +1,11 @@
 /*
- * With-and-without pairs: what a program can see of the calls that libtuplebind.so takes over.
+ * With and without: what a program can see of the calls that libtuplebind.so takes over.
  *
- * The program `pairs` makes calls on descriptors and prints what came of each, one line per case:
- * results, errno, and what the kernel says of the socket afterwards. tests/system/test_pairs.py
- * runs it with and without the preload and compares the lines. A case that prints something that
- * differs from run to run is of no use: of a port that the kernel or tuplebind has chosen only that
- * is told (see tell_address()).
+ * The program makes calls on descriptors and prints what came of each, one line per case: results,
+ * errno, and what the kernel says of the socket afterwards. tests/system/test_differential.py runs
+ * it with and without the preload and compares the lines. A case that prints something that differs
+ * from run to run is of no use: of a port that the kernel or tuplebind has chosen only that is told
+ * (see tell_address()).
  *
  * The cases are tables: each kind of descriptor (kinds*.c) with each call (calls_*.c), each of some
  * calls after each other of them (main.c), and stories (stories_*.c), which do as they please.
@@ -30,7 +30,7 @@
 #define FIRST_PORT 20000
 #define LAST_PORT  60999
 
-/* Addresses of the host that test_pairs.py makes, for the family of this run. */
+/* Addresses of the host that test_differential.py makes, for the family of this run. */
 struct place {
 	int family;
 	const char *loopback;

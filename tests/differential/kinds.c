@@ -2,7 +2,7 @@
  * Descriptors that are no sockets, and sockets of other families and protocols than TCP and UDP:
  * all of them are none of the library's business.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -81,7 +81,7 @@ static int directory(void)
 
 static int memory_file(void)
 {
-	return memfd_create("pairs", 0);
+	return memfd_create("differential", 0);
 }
 
 static int event(void)
@@ -126,7 +126,7 @@ static int unix_listener(void)
 {
 	int fd = unix_stream();
 
-	do_bind(fd, "@pairs-listener", 0);
+	do_bind(fd, "@differential-listener", 0);
 	must(listen(fd, 5), "listen");
 	return fd;
 }
@@ -135,7 +135,7 @@ static int unix_connected(void)
 {
 	unix_listener();
 	int fd = unix_stream();
-	do_connect(fd, "@pairs-listener", 0, 0);
+	do_connect(fd, "@differential-listener", 0, 0);
 	return fd;
 }
 

@@ -1,7 +1,7 @@
 /*
  * TCP sockets in every state that a program can bring them to.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

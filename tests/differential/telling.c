@@ -4,7 +4,7 @@
  * getsockopt(), getpeername(), poll() are not taken over; getsockname() is, and is called as a
  * program would: last of all, for it may choose the port.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

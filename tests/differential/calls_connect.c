@@ -1,7 +1,7 @@
 /*
  * connect(): destinations of every sort, and arguments that are none.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <limits.h>
 #include <stdint.h>

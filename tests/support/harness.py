@@ -29,7 +29,7 @@ COMMAND = BUILD / "tools" / "tuplebind"
 PYTHON = sys.executable
 SANITIZER = sanitizer.runtime(LIBRARY)  # what has to be preloaded with a build for one
 OTHER_USER = 12345
-DEPARTURES = BUILD / "tests" / "programs" / "departures.so"  # put behind the library; None: this test has no use for it
+DEPARTURES = BUILD / "tests" / "helpers" / "departures.so"  # put behind the library; None: this test has no use for it
 LIMIT = int(os.environ.get("TUPLEBIND_TEST_LIMIT", "30"))  # seconds for anything that should take much less
 
 # Who starts the tests in the background may have these ignored, and programs would inherit that.
@@ -37,14 +37,24 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
 
+# A host begins so; in one shell, since most tests make a host, and programs take long to start on a busy machine. (A FIN
+# may be sent twice there, and the RST in answer would end TIME_WAIT early.)
+SET_UP = """
+ip link set lo up
+cd /proc/sys/net
+echo 65535 >core/somaxconn
+echo 1 >ipv4/tcp_rfc1337
+echo "$1 $2" >ipv4/ip_local_port_range
+"""
+
 Tuple = collections.namedtuple("Tuple", "laddr lport faddr fport")
 Socket = collections.namedtuple("Socket", "state held received tuple")
 Result = collections.namedtuple("Result", "code out err")
 
 
 def program(name):
-    """The path of one of tests/programs."""
-    return str(BUILD / "tests" / "programs" / name)
+    """The path of one of tests/helpers."""
+    return str(BUILD / "tests" / "helpers" / name)
 
 
 def table_user():
@@ -144,7 +154,7 @@ class Program:
 
 
 class Steps:
-    """tests/programs/steps: each call makes one system call there and returns its answer."""
+    """tests/helpers/steps: each call makes one system call there and returns its answer."""
 
     def __init__(self, running):
         self.program = running
@@ -180,11 +190,9 @@ class Host:
                               clean_environment())
         assert self.anchor.line() == "ready", self.anchor.errors()
         self.namespace = os.stat(f"/proc/{self.anchor.pid}/ns/net").st_ino
-        self.run("ip", "link", "set", "lo", "up")
-        self.sysctl("net.core.somaxconn", 65535)
-        # On a busy machine a FIN may be sent twice; the RST in answer would end TIME_WAIT early.
-        self.sysctl("net.ipv4.tcp_rfc1337", 1)
-        self.set_ports(*ports)
+        first, last = ports
+        self.ports = set(range(first, last + 1))
+        self.must("sh", "-ec", SET_UP, "sh", str(first), str(last))
 
     # What a host with more namespaces than the network's does otherwise.
 
@@ -207,11 +215,13 @@ class Host:
         self.sysctl("net.ipv4.ip_local_port_range", f"{first} {last}")
 
     def add_addresses(self, *addresses, device="lo"):
+        lines = []
         for address in addresses:
-            length, options = ("/128", ["nodad"]) if ":" in address else ("/32", [])
+            length, options = ("/128", "nodad") if ":" in address else ("/32", "")
             if "/" in address:
                 length = ""
-            self.must("ip", "address", "add", address + length, "dev", device, *options)
+            lines.append(f"address add {address}{length} dev {device} {options}")
+        self.must("ip", "-batch", "-", stdin="\n".join(lines))
 
     # Programs.
 

@@ -2,7 +2,7 @@
  * Programs that forbid themselves system calls, by seccomp: those that the library makes on the way
  * and they do not, above all. An error in the library's own business is none of the program's.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>

@@ -1,7 +1,7 @@
 /*
  * UDP sockets in every state that a program can bring them to.
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 /*
  * dup(), dup2(), dup3(), fcntl(), close(), close_range(), closefrom(), setsockopt().
  */
-#include "pairs.h"
+#include "differential.h"
 
 #include <fcntl.h>
 #include <limits.h>

@@ -14,7 +14,7 @@ import threading
 
 import harness
 
-COMPLETIONS = harness.REPOSITORY / "completions"
+COMPLETIONS = harness.REPOSITORY / "dist" / "completions"
 
 
 def environment(programs):

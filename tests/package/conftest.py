@@ -1,6 +1,0 @@
-"""The system tests' ground is used here as well."""
-
-import pathlib
-import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
