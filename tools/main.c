@@ -1,7 +1,7 @@
 /*
  * tuplebind: starts programs under the library, and looks at the tables.
  */
-#include "tools/command.h"
+#include "tools/common/command.h"
 
 #include "version.h"
 

@@ -7,7 +7,7 @@
 #include "fuzz.h"
 
 #include "choose/plan.h"
-#include "tools/configfile.h"
+#include "tools/config/configfile.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -12,8 +12,8 @@
 #include "fuzz.h"
 
 #include "choose/plan.h"
-#include "tools/command.h"
-#include "tools/lease.h"
+#include "tools/common/command.h"
+#include "tools/run/lease.h"
 #include "tools/lease/terms.h"
 
 #include <dirent.h>

@@ -8,10 +8,10 @@
  */
 #include "damage.h"
 
-#include "tools/command.h"
-#include "tools/openmetrics.h"
-#include "tools/statusjson.h"
-#include "tools/top/top.h"
+#include "tools/common/command.h"
+#include "tools/status/openmetrics.h"
+#include "tools/status/statusjson.h"
+#include "tools/status/top/top.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 #include "tools/lease/front.h"
 
 #include "base/event.h"
-#include "tools/command.h"
+#include "tools/common/command.h"
 #include "tools/lease/family.h"
 #include "tools/lease/link.h"
 

@@ -2,7 +2,7 @@
 
 #include "base/event.h"
 #include "kernel/diag.h"
-#include "tools/command.h"
+#include "tools/common/command.h"
 #include "tools/lease/family.h"
 #include "tools/lease/link.h"
 #include "tools/lease/part.h"

@@ -1,0 +1,61 @@
+/*
+ * How the programs of tools/ say that something is wrong.
+ */
+#include "tools/common/command.h"
+
+#include <locale.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+void command_put(FILE *to, const char *text)
+{
+	for (const char *p = text; *p != '\0'; p++)
+		putc((unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p, to);
+}
+
+bool command_is_utf8(const char *text)
+{
+	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+
+	if (utf8 == (locale_t)0)
+		return true;
+	locale_t before = uselocale(utf8);
+	bool is = mbstowcs(NULL, text, 0) != (size_t)-1;
+	uselocale(before);
+	freelocale(utf8);
+	return is;
+}
+
+static void complain(const char *format, va_list arguments)
+{
+	char *message;
+
+	/* Without memory at least what went wrong. */
+	int length = vasprintf(&message, format, arguments);
+	fputs("tuplebind: ", stderr);
+	command_put(stderr, length >= 0 ? message : format);
+	fputc('\n', stderr);
+	if (length >= 0)
+		free(message);
+}
+
+int command_fail(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	complain(format, arguments);
+	va_end(arguments);
+	return EXIT_TUPLEBIND;
+}
+
+int command_usage(const char *subcommand, const char *format, ...)
+{
+	char message[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(message, sizeof message, format, arguments);
+	va_end(arguments);
+	return command_fail("%s: %s; see tuplebind %s --help", subcommand, message, subcommand);
+}

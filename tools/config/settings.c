@@ -1,0 +1,228 @@
+#include "tools/config/settings.h"
+
+#include "tools/common/command.h"
+#include "tools/config/configfile.h"
+
+#include "choose/plan.h"
+
+#include <bsd/string.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Options of settings as getopt_long() returns them, past all letters. */
+#define OPTION_FIRST 0x1000
+
+const struct setting_kind setting_kinds[SETTINGS] = {
+	{"addrs", SETTING_LIST, "auto"},
+	{"ports", SETTING_LIST, "auto"},
+	{"protocols", SETTING_LIST, "tcp"},
+	{"balance", SETTING_TEXT, "rotate"},
+	{"rules", SETTING_RULES, "none"},
+	{"skip", SETTING_LIST, "none"},
+	{"full", SETTING_TEXT, "fail"},
+	{"unusable", SETTING_TEXT, "kernel"},
+	{"backend", SETTING_TEXT, "auto"},
+	{"table", SETTING_TEXT, "one for each user and network namespace"},
+	{"table-size", SETTING_TEXT, "8M"},
+	{"log", SETTING_TEXT, "warn"},
+	{"log-file", SETTING_TEXT, "stderr"},
+	{"disable", SETTING_SWITCH, "unset"},
+	{"strict", SETTING_SWITCH, "unset"},
+};
+
+void setting_name(unsigned setting, char name[static SETTING_NAME_MAX])
+{
+	snprintf(name, SETTING_NAME_MAX, "TUPLEBIND_%s", config_names[setting]);
+}
+
+void settings_start(struct settings *s, const char *subcommand)
+{
+	char name[SETTING_NAME_MAX];
+
+	*s = (struct settings){.subcommand = subcommand};
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		setting_name(i, name);
+		const char *value = getenv(name);
+		if (value != NULL && value[0] != '\0')
+			s->of[i] = (struct setting){value, SETTING_ENVIRONMENT, 0};
+	}
+}
+
+/* The settings' options, --config, and @more. */
+static struct option *make_options(const struct option *more)
+{
+	unsigned more_count = 0;
+
+	while (more[more_count].name != NULL)
+		more_count++;
+	struct option *options = calloc(SETTINGS + 1 + more_count + 1, sizeof *options);
+	if (options == NULL)
+		return NULL;
+	for (unsigned i = 0; i < SETTINGS; i++)
+		options[i] = (struct option){setting_kinds[i].option,
+			setting_kinds[i].form == SETTING_SWITCH ? no_argument : required_argument,
+			NULL, OPTION_FIRST + (int)i};
+	options[SETTINGS] = (struct option){"config", required_argument, NULL, 'c'};
+	memcpy(options + SETTINGS + 1, more, more_count * sizeof *more);
+	return options;
+}
+
+int settings_getopt(struct settings *s, int argc, char **argv, const struct option *more)
+{
+	int option;
+
+	if (s->options == NULL && (s->options = make_options(more)) == NULL) {
+		command_fail("%s: %s", s->subcommand, strerror(errno));
+		return '?';
+	}
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "+:c:h", s->options, NULL)) != -1) {
+		if (option >= OPTION_FIRST) {
+			s->of[option - OPTION_FIRST] =
+				(struct setting){optarg != NULL ? optarg : "1", SETTING_OPTION, 0};
+		} else if (option == 'c' && s->file == NULL) {
+			s->file = optarg;
+		} else if (option == 'c') {
+			command_usage(s->subcommand, "two files, %s and %s; there can be one",
+				s->file, optarg);
+			return '?';
+		} else if (option == ':' || option == '?') {
+			command_usage(s->subcommand,
+				option == ':' ? "%s wants a value" : "%s is not an option",
+				argv[optind - 1]);
+			return '?';
+		} else {
+			return option;
+		}
+	}
+	return -1;
+}
+
+int setting_find(const char *option)
+{
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		const char *a = setting_kinds[i].option, *b = option;
+
+		while (*a != '\0' && (*a == *b || (*a == '-' && *b == '_'))) {
+			a++;
+			b++;
+		}
+		if (*a == *b)
+			return (int)i;
+	}
+	return -1;
+}
+
+char *setting_place(const struct settings *s, int setting, unsigned rule)
+{
+	static const char *const origins[] = {
+		[SETTING_DEFAULT] = "default",
+		[SETTING_ENVIRONMENT] = "environment",
+		[SETTING_OPTION] = "option",
+	};
+	const struct setting *of = &s->of[setting];
+	unsigned line = of->line;
+	char *place;
+
+	if (of->origin != SETTING_FILE)
+		return strdup(origins[of->origin]);
+	if (setting_kinds[setting].form == SETTING_RULES && rule < s->rule_count)
+		line = s->rule_lines[rule];
+	return asprintf(&place, "%s:%u", s->file, line) < 0 ? NULL : place;
+}
+
+int settings_check(unsigned setting, const char *value, struct fault *f)
+{
+	struct config config;
+	struct plan plan;
+	struct fault told;
+
+	config_start(&config);
+	int error = config_set(&config, setting, value, &told);
+	if (error == 0) {
+		error = plan_make(&plan, &config, &told);
+		plan_free(&plan);
+	}
+	if (error < 0) {
+		const char *colon = strstr(told.text, ": "); /* "TUPLEBIND_NAME: what" */
+		fault_set(f, "%s", colon != NULL ? colon + 2 : told.text);
+	}
+	return error;
+}
+
+/* Writes what is wrong as one text, which the caller frees. Returns -EINVAL. */
+__attribute__((format(printf, 2, 3))) static int explain(char **why, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	if (vasprintf(why, format, arguments) < 0)
+		*why = NULL;
+	va_end(arguments);
+	return -EINVAL;
+}
+
+/* What the file says is in force where no option says otherwise. */
+static int read_file(struct settings *s, char **why)
+{
+	struct settings file = {.subcommand = s->subcommand};
+	struct inifile_fault fault;
+
+	if (configfile_read(s->file, &file, &fault) < 0) {
+		if (fault.line == 0)
+			return explain(why, "%s: %s: %s", s->subcommand, s->file, fault.what.text);
+		return explain(
+			why, "%s: %s:%u: %s", s->subcommand, s->file, fault.line, fault.what.text);
+	}
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		if (s->of[i].origin == SETTING_OPTION)
+			free((char *)file.of[i].value);
+		else if (file.of[i].value != NULL)
+			s->of[i] = file.of[i];
+	}
+	s->rule_lines = file.rule_lines;
+	s->rule_count = file.rule_count;
+	return 0;
+}
+
+/* Reads and checks the variables as the library will. */
+static int check_variables(struct config *config, char **why)
+{
+	struct fault fault;
+	struct plan plan;
+	int error = config_read(config, &fault);
+
+	if (error == 0 && !config->disabled) {
+		error = plan_make(&plan, config, &fault);
+		plan_free(&plan);
+	}
+	return error < 0 ? explain(why, "%s", fault.text) : 0;
+}
+
+int settings_take(struct settings *s, struct config *config, char **why)
+{
+	char name[SETTING_NAME_MAX];
+	int error = s->file != NULL ? read_file(s, why) : 0;
+
+	if (error != 0)
+		return error;
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		setting_name(i, name);
+		if (s->of[i].origin > SETTING_ENVIRONMENT && setenv(name, s->of[i].value, 1) < 0)
+			return explain(why, "%s: %s", s->subcommand, strerror(errno));
+	}
+	return check_variables(config, why);
+}
+
+int settings_apply(struct settings *s, struct config *config)
+{
+	char *why = NULL;
+
+	if (settings_take(s, config, &why) == 0)
+		return 0;
+	command_fail("%s", why != NULL ? why : strerror(ENOMEM));
+	free(why);
+	return EXIT_TUPLEBIND;
+}

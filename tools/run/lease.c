@@ -1,0 +1,81 @@
+#include "tools/run/lease.h"
+
+#include "tools/common/command.h"
+#include "tools/common/preload.h"
+
+#include "install.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+bool lease_option(int option, const char *value)
+{
+	static const struct option options[] = {LEASE_OPTIONS};
+	static const char *const variables[] = {"TUPLEBIND_LEASE", "TUPLEBIND_LEASE_TTL",
+		"TUPLEBIND_LEASE_WAIT", "TUPLEBIND_LEASE_CA"};
+
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+		if (options[i].val == option)
+			return setenv(variables[i], value, 1) == 0;
+	return false;
+}
+
+bool lease_wanted(void)
+{
+	const char *url = getenv("TUPLEBIND_LEASE");
+
+	return url != NULL && url[0] != '\0';
+}
+
+int lease_take_parts(struct settings *s)
+{
+	struct setting *ports = &s->of[setting_find("ports")];
+	const char *slash = ports->value ? strchr(ports->value, '/') : NULL;
+
+	/* With a :K it is refused, by tuplebind-lease. */
+	if (slash == NULL || strchr(slash, ':') != NULL)
+		return unsetenv("TUPLEBIND_LEASE_PARTS");
+	char *list = strndup(ports->value, (size_t)(slash - ports->value));
+	if (list == NULL || setenv("TUPLEBIND_LEASE_PARTS", slash + 1, 1) < 0) {
+		int error = command_fail("run: %s", strerror(errno));
+
+		free(list);
+		return error;
+	}
+	ports->value = list;
+	ports->origin = SETTING_OPTION;
+	return 0;
+}
+
+int lease_become(char **program)
+{
+	static const char *const places[] = {"/tuplebind-lease", INSTALLED_LEASE};
+	char library[PATH_MAX], helper[PATH_MAX], self[PATH_MAX];
+	size_t count = 0;
+
+	/* Its connections to etcd are not the program's. */
+	int error = preload_find("run", library);
+	if (error == 0)
+		error = preload_set("run", library, false);
+	if (error == 0)
+		error = preload_find_beside("run", "tuplebind-lease",
+			" (built where libcurl and jansson are)", places, helper);
+	if (error != 0)
+		return error;
+	if (realpath("/proc/self/exe", self) == NULL)
+		return command_fail("run: /proc/self/exe: %s", strerror(errno));
+	while (program[count] != NULL)
+		count++;
+	char **argv = calloc(count + 3, sizeof *argv);
+	if (argv == NULL)
+		return command_fail("run: %s", strerror(errno));
+	argv[0] = helper;
+	argv[1] = self;
+	memcpy(argv + 2, program, count * sizeof *argv);
+	execv(helper, argv);
+	error = command_fail("run: %s: %s", helper, strerror(errno));
+	free(argv);
+	return error;
+}
