@@ -12,9 +12,9 @@
 #include "fuzz.h"
 
 #include "choose/plan.h"
-#include "tools/common/command.h"
-#include "tools/run/lease.h"
 #include "tools/lease/terms.h"
+#include "tools/run/lease.h"
+#include "tools/subcommands.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,11 +29,6 @@
 #define PARTS 3
 
 static int file;
-
-int command_help(const char *text)
-{
-	return 0;
-}
 
 int __wrap_scandir64(const char *directory, struct dirent64 ***files);
 

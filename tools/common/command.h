@@ -1,9 +1,8 @@
 /*
- * What the files of the tuplebind command share.
+ * How the programs of tools/ speak to their user, and end.
  *
- * Each subcommand is one file with one function of the type command_main. Exit codes: 125 when
- * tuplebind itself failed, 126 when a program cannot be run, 127 when it was not found,
- * as env(1) and nohup(1) have it.
+ * Exit codes: 125 when tuplebind itself failed, 126 when a program cannot be run, 127 when it was
+ * not found, as env(1) and nohup(1) have it.
  */
 #pragma once
 
@@ -18,11 +17,6 @@
 #define EXIT_TUPLEBIND	125
 #define EXIT_CANNOT_RUN 126
 #define EXIT_NOT_FOUND	127
-
-typedef int command_main(int argc, char **argv);
-
-command_main config_main, doctor_main, env_main, explain_main, metrics_main, reap_main, reset_main,
-	run_main, status_main, top_main;
 
 /* "tuplebind: " and a message on stderr, one line. Returns EXIT_TUPLEBIND. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -7,6 +7,7 @@
  */
 #include "tools/common/command.h"
 #include "tools/config/settings.h"
+#include "tools/subcommands.h"
 
 #include "choose/ports.h"
 #include "kernel/sysctl.h"

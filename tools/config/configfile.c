@@ -37,7 +37,7 @@ struct known_section {
 };
 
 struct reading {
-	struct settings *s;
+	struct configfile *file;
 	struct inifile_fault *fault;
 	struct known_section *known, *section; /* NULL: before the first one */
 	bool is_rule;			       /* the section, else it is [tuplebind] */
@@ -96,7 +96,7 @@ static bool first_lines_good(const struct reading *r, unsigned count, struct fau
 	char *end = v->text + v->parts[count - 1].end, kept = *end;
 
 	*end = '\0';
-	bool good = v->text[0] == '\0' || settings_check(r->setting, v->text, f) == 0;
+	bool good = v->text[0] == '\0' || setting_check(r->setting, v->text, f) == 0;
 	*end = kept;
 	return good;
 }
@@ -153,7 +153,7 @@ static int finish_value(struct reading *r)
 		int error = finish_switch(r);
 		if (error < 0)
 			return error;
-	} else if (settings_check(r->setting, v->text, &f) < 0) {
+	} else if (setting_check(r->setting, v->text, &f) < 0) {
 		unsigned line = find_line(r, &f);
 		return inifile_refuse(r->fault, line, "%s: %.360s", r->key, f.text);
 	}
@@ -183,25 +183,25 @@ static int check_addrs(struct reading *r)
 static int add_rule(struct reading *r, const char *dest)
 {
 	const char *addrs = r->rule[RULE_ADDRS].text, *ports = r->rule[RULE_PORTS].text;
-	struct settings *s = r->s;
+	struct configfile *file = r->file;
 	struct fault f;
 	char *text;
 
 	if (asprintf(&text, "%s=%s%s%s", dest, addrs ? addrs : "skip", ports ? "@" : "",
 		    ports ? ports : "") < 0)
 		return out_of_memory(r);
-	unsigned *more = reallocarray(s->rule_lines, s->rule_count + 1, sizeof *more);
+	unsigned *more = reallocarray(file->rule_lines, file->rule_count + 1, sizeof *more);
 	int error = more == NULL ? out_of_memory(r)
-				 : settings_check((unsigned)setting_find("rules"), text, &f);
+				 : setting_check((unsigned)setting_find("rules"), text, &f);
 	if (more != NULL) {
-		s->rule_lines = more;
+		file->rule_lines = more;
 		if (error < 0)
 			inifile_refuse(r->fault, r->section->line, "rule %.40s: %.340s",
 				rule_name(r), f.text);
 	}
 	if (error == 0) {
-		fprintf(r->rules_stream, "%s%s", s->rule_count > 0 ? ";" : "", text);
-		s->rule_lines[s->rule_count++] = r->section->line;
+		fprintf(r->rules_stream, "%s%s", file->rule_count > 0 ? ";" : "", text);
+		file->rule_lines[file->rule_count++] = r->section->line;
 		error = fflush(r->rules_stream) != 0 ? out_of_memory(r) : 0;
 	}
 	free(text);
@@ -370,19 +370,19 @@ static int take_item(void *context, const struct inifile_item *item, struct inif
 	return value_add(r, item->value, is_list, item->line);
 }
 
-/* Hands the texts over to the settings. */
+/* Hands the texts over to the caller. */
 static void hand_over(struct reading *r)
 {
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		if (r->general[i].line == 0)
 			continue;
-		r->s->of[i] =
+		r->file->of[i] =
 			(struct setting){r->general[i].text, SETTING_FILE, r->general[i].line};
 		r->general[i].text = NULL;
 	}
-	if (r->s->rule_count > 0) {
-		r->s->of[setting_find("rules")] =
-			(struct setting){r->rules, SETTING_FILE, r->s->rule_lines[0]};
+	if (r->file->rule_count > 0) {
+		r->file->of[setting_find("rules")] =
+			(struct setting){r->rules, SETTING_FILE, r->file->rule_lines[0]};
 		r->rules = NULL;
 	}
 }
@@ -405,9 +405,9 @@ static void reading_free(struct reading *r)
 	free(r->rules);
 }
 
-int configfile_read(const char *path, struct settings *s, struct inifile_fault *fault)
+int configfile_read(const char *path, struct configfile *file, struct inifile_fault *fault)
 {
-	struct reading r = {.s = s, .fault = fault};
+	struct reading r = {.file = file, .fault = fault};
 
 	r.rules_stream = open_memstream(&r.rules, &r.rules_length);
 	if (r.rules_stream == NULL)
@@ -419,8 +419,8 @@ int configfile_read(const char *path, struct settings *s, struct inifile_fault *
 	if (error == 0) {
 		hand_over(&r);
 	} else {
-		free(s->rule_lines);
-		s->rule_lines = NULL;
+		free(file->rule_lines);
+		file->rule_lines = NULL;
 	}
 	reading_free(&r);
 	return error;

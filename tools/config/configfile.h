@@ -20,11 +20,18 @@
 #pragma once
 
 #include "tools/config/inifile.h"
-#include "tools/config/settings.h"
+#include "tools/config/setting.h"
+
+/* What a file says; the texts are the caller's. */
+struct configfile {
+	struct setting of[SETTINGS];
+	/* The lines of the rules, in the order in which TUPLEBIND_RULES has them. */
+	unsigned *rule_lines, rule_count;
+};
 
 /*
- * Reads @path into @s, in which nothing is set yet: its settings with their lines, and the line of
- * each rule. The texts last as long as the process. Returns 0, or a negative errno with the
- * fault told. May ask for the host's interfaces.
+ * Reads @path into @file, which is all zero at first: its settings with their lines, and the line
+ * of each rule. Returns 0, or a negative errno with the fault told. May ask for the host's
+ * interfaces.
  */
-int configfile_read(const char *path, struct settings *s, struct inifile_fault *fault);
+int configfile_read(const char *path, struct configfile *file, struct inifile_fault *fault);

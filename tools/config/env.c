@@ -8,6 +8,7 @@
 #include "tools/common/command.h"
 #include "tools/common/preload.h"
 #include "tools/config/settings.h"
+#include "tools/subcommands.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -14,29 +14,6 @@
 /* Options of settings as getopt_long() returns them, past all letters. */
 #define OPTION_FIRST 0x1000
 
-const struct setting_kind setting_kinds[SETTINGS] = {
-	{"addrs", SETTING_LIST, "auto"},
-	{"ports", SETTING_LIST, "auto"},
-	{"protocols", SETTING_LIST, "tcp"},
-	{"balance", SETTING_TEXT, "rotate"},
-	{"rules", SETTING_RULES, "none"},
-	{"skip", SETTING_LIST, "none"},
-	{"full", SETTING_TEXT, "fail"},
-	{"unusable", SETTING_TEXT, "kernel"},
-	{"backend", SETTING_TEXT, "auto"},
-	{"table", SETTING_TEXT, "one for each user and network namespace"},
-	{"table-size", SETTING_TEXT, "8M"},
-	{"log", SETTING_TEXT, "warn"},
-	{"log-file", SETTING_TEXT, "stderr"},
-	{"disable", SETTING_SWITCH, "unset"},
-	{"strict", SETTING_SWITCH, "unset"},
-};
-
-void setting_name(unsigned setting, char name[static SETTING_NAME_MAX])
-{
-	snprintf(name, SETTING_NAME_MAX, "TUPLEBIND_%s", config_names[setting]);
-}
-
 void settings_start(struct settings *s, const char *subcommand)
 {
 	char name[SETTING_NAME_MAX];
@@ -100,21 +77,6 @@ int settings_getopt(struct settings *s, int argc, char **argv, const struct opti
 	return -1;
 }
 
-int setting_find(const char *option)
-{
-	for (unsigned i = 0; i < SETTINGS; i++) {
-		const char *a = setting_kinds[i].option, *b = option;
-
-		while (*a != '\0' && (*a == *b || (*a == '-' && *b == '_'))) {
-			a++;
-			b++;
-		}
-		if (*a == *b)
-			return (int)i;
-	}
-	return -1;
-}
-
 char *setting_place(const struct settings *s, int setting, unsigned rule)
 {
 	static const char *const origins[] = {
@@ -133,25 +95,6 @@ char *setting_place(const struct settings *s, int setting, unsigned rule)
 	return asprintf(&place, "%s:%u", s->file, line) < 0 ? NULL : place;
 }
 
-int settings_check(unsigned setting, const char *value, struct fault *f)
-{
-	struct config config;
-	struct plan plan;
-	struct fault told;
-
-	config_start(&config);
-	int error = config_set(&config, setting, value, &told);
-	if (error == 0) {
-		error = plan_make(&plan, &config, &told);
-		plan_free(&plan);
-	}
-	if (error < 0) {
-		const char *colon = strstr(told.text, ": "); /* "TUPLEBIND_NAME: what" */
-		fault_set(f, "%s", colon != NULL ? colon + 2 : told.text);
-	}
-	return error;
-}
-
 /* Writes what is wrong as one text, which the caller frees. Returns -EINVAL. */
 __attribute__((format(printf, 2, 3))) static int explain(char **why, const char *format, ...)
 {
@@ -167,7 +110,7 @@ __attribute__((format(printf, 2, 3))) static int explain(char **why, const char 
 /* What the file says is in force where no option says otherwise. */
 static int read_file(struct settings *s, char **why)
 {
-	struct settings file = {.subcommand = s->subcommand};
+	struct configfile file = {.rule_count = 0};
 	struct inifile_fault fault;
 
 	if (configfile_read(s->file, &file, &fault) < 0) {

@@ -10,36 +10,10 @@
  */
 #pragma once
 
-#include "choose/config.h"
+#include "tools/config/setting.h"
 
 #include <getopt.h>
 #include <stdbool.h>
-
-#define SETTINGS 15
-
-enum setting_form {
-	SETTING_TEXT,
-	SETTING_LIST,  /* separated by commas */
-	SETTING_RULES, /* separated by ; */
-	SETTING_SWITCH /* 0 or 1 */
-};
-
-enum setting_origin { SETTING_DEFAULT, SETTING_ENVIRONMENT, SETTING_FILE, SETTING_OPTION };
-
-/* In the order of config_names. */
-struct setting_kind {
-	const char *option; /* "table-size" */
-	enum setting_form form;
-	const char *preset; /* what holds where nothing is set, in words */
-};
-
-extern const struct setting_kind setting_kinds[SETTINGS];
-
-struct setting {
-	const char *value; /* NULL: the default */
-	enum setting_origin origin;
-	unsigned line; /* of the file */
-};
 
 struct settings {
 	const char *subcommand;
@@ -89,23 +63,7 @@ int settings_apply(struct settings *s, struct config *config);
 int settings_take(struct settings *s, struct config *config, char **why);
 
 /*
- * Checks one value by itself as the library will. Returns 0, or -EINVAL or -ENOMEM with the fault
- * told, without the variable's name. May ask for the host's interfaces.
- */
-int settings_check(unsigned setting, const char *value, struct fault *f);
-
-/*
  * Where a setting came from: "default", "environment", "option" or "FILE:LINE", of the rules the
  * line of rule @rule (from 0). The caller frees; NULL without memory.
  */
 char *setting_place(const struct settings *s, int setting, unsigned rule);
-
-/* The setting of an option, "table-size" or "table_size"; -1: there is none. */
-int setting_find(const char *option);
-
-/* The longest value: Linux takes no longer string into a program's environment. */
-#define SETTING_VALUE_MAX ((128 << 10) - SETTING_NAME_MAX - 1)
-
-/* "TUPLEBIND_TABLE_SIZE" */
-#define SETTING_NAME_MAX 32
-void setting_name(unsigned setting, char name[static SETTING_NAME_MAX]);

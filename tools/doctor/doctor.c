@@ -2,10 +2,11 @@
  * tuplebind doctor: looks at this host, and at a program if one is named, and says what limits
  * them.
  */
-#include "tools/doctor/doctor.h"
+#include "tools/doctor/parts.h"
 
+#include "tools/common/colours.h"
 #include "tools/common/command.h"
-#include "tools/common/json.h"
+#include "tools/subcommands.h"
 
 #include "base/log.h"
 #include "kernel/sysctl.h"
@@ -14,7 +15,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define EXIT_TO_MEND 1
 
@@ -35,70 +35,6 @@ static const char help[] =
 	"  mend  limits, or keeps tuplebind from working\n"
 	"\n"
 	"Exit status: 0 nothing needs mending, 1 something does, 125 doctor failed.\n";
-
-static const char *const levels[] = {"ok", "note", "mend"};
-
-static void tell_json(struct doctor *d, enum level level, const char *name, const char *figure,
-	const char *why, const char *command)
-{
-	static const char *const members[] = {"level", "name", "figure", "why", "command"};
-	const char *values[] = {levels[level], name, figure, why, command};
-	bool first = d->counts[LEVEL_OK] + d->counts[LEVEL_NOTE] + d->counts[LEVEL_MEND] == 0;
-
-	printf("%s{", first ? "" : ",");
-	for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
-		printf("%s\"%s\":", i ? "," : "", members[i]);
-		if (values[i] != NULL)
-			json_put(stdout, values[i]);
-		else
-			printf("null");
-	}
-	printf("}");
-}
-
-static void tell_text(struct doctor *d, enum level level, const char *name, const char *figure,
-	const char *why, const char *command)
-{
-	static const char *const colours[] = {"\033[32m", "\033[33m", "\033[31m"};
-
-	printf("%s%-4s%s  %-23s ", d->colours ? colours[level] : "", levels[level],
-		d->colours ? "\033[0m" : "", name);
-	command_put(stdout, figure);
-	putchar('\n');
-	if (why != NULL) {
-		printf("      ");
-		command_put(stdout, why);
-		putchar('\n');
-	}
-	if (command != NULL) {
-		printf("      # ");
-		command_put(stdout, command);
-		putchar('\n');
-	}
-}
-
-void doctor_tell(struct doctor *d, enum level level, const char *name, const char *figure,
-	const char *why, const char *command)
-{
-	if (d->json)
-		tell_json(d, level, name, figure, why, command);
-	else
-		tell_text(d, level, name, figure, why, command);
-	d->counts[level]++;
-}
-
-bool doctor_number(const char *path, uint64_t *value)
-{
-	FILE *file = fopen(path, "re");
-	unsigned long long number = 0;
-
-	if (file == NULL)
-		return false;
-	bool got = fscanf(file, "%llu", &number) == 1;
-	fclose(file);
-	*value = number;
-	return got;
-}
 
 /* Takes the settings; what is not accepted is a finding, and the defaults are looked at instead. */
 static int take_settings(struct doctor *d)
@@ -125,15 +61,6 @@ static int take_settings(struct doctor *d)
 	sysctl_ports(&d->range, &d->offered);
 	ports_resolve(&plan_general_rule(&d->plan)->ports->wanted, &d->offered, &d->ports);
 	return 0;
-}
-
-/* As informal as it is common: https://no-color.org */
-static bool wants_colours(void)
-{
-	const char *no = getenv("NO_COLOR"), *terminal = getenv("TERM");
-
-	return isatty(STDOUT_FILENO) && (no == NULL || no[0] == '\0') && terminal != NULL &&
-	       strcmp(terminal, "dumb") != 0;
 }
 
 static void print_sum(const struct doctor *d)
@@ -172,7 +99,8 @@ int doctor_main(int argc, char **argv)
 	}
 	if (optind < argc)
 		d.program = argv[optind];
-	d.colours = !d.json && wants_colours();
+	if (!d.json)
+		colours_start();
 	log_open(LOG_OFF, NULL);
 	if (d.json)
 		printf("{\"version\":\"%s\",\"findings\":[", TUPLEBIND_VERSION);

@@ -1,9 +1,10 @@
 /*
  * The host as doctor looks at it: the kernel, its ports, its limits.
  */
-#include "tools/doctor/doctor.h"
+#include "tools/doctor/parts.h"
 
 #include "tools/common/probe.h"
+#include "tools/common/proc.h"
 
 #include "kernel/diag.h"
 
@@ -155,7 +156,7 @@ static void look_at_timestamps(struct doctor *d)
 {
 	uint64_t value;
 
-	if (!doctor_number("/proc/sys/net/ipv4/tcp_timestamps", &value))
+	if (!proc_number("/proc/sys/net/ipv4/tcp_timestamps", &value))
 		return;
 	doctor_tell(d, value != 0 ? LEVEL_OK : LEVEL_MEND, "tcp_timestamps",
 		value != 0 ? "on" : "off",
@@ -168,7 +169,7 @@ static void look_at_fastopen(struct doctor *d)
 	char command[64];
 	uint64_t value;
 
-	if (!doctor_number("/proc/sys/net/ipv4/tcp_fastopen", &value))
+	if (!proc_number("/proc/sys/net/ipv4/tcp_fastopen", &value))
 		return;
 	bool on = value & FASTOPEN_CLIENTS;
 	snprintf(command, sizeof command, "sysctl -w net.ipv4.tcp_fastopen=%" PRIu64,
@@ -186,7 +187,7 @@ static void look_at_reuse(struct doctor *d)
 	static const char *const words[] = {"off", "on", "loopback only"};
 	uint64_t value;
 
-	if (!doctor_number("/proc/sys/net/ipv4/tcp_tw_reuse", &value))
+	if (!proc_number("/proc/sys/net/ipv4/tcp_tw_reuse", &value))
 		return;
 	doctor_tell(d, value != 0 ? LEVEL_OK : LEVEL_NOTE, "tcp_tw_reuse",
 		value < sizeof words / sizeof *words ? words[value] : "?",
@@ -216,7 +217,7 @@ static void look_at_timewait(struct doctor *d)
 	uint64_t most, used = count_timewait();
 	char figure[DOCTOR_FIGURE];
 
-	if (!doctor_number("/proc/sys/net/ipv4/tcp_max_tw_buckets", &most))
+	if (!proc_number("/proc/sys/net/ipv4/tcp_max_tw_buckets", &most))
 		return;
 	enum level level = level_of_use(used, most);
 	if (level == LEVEL_OK && most < portset_count(&d->ports))
@@ -235,7 +236,7 @@ static void look_at_somaxconn(struct doctor *d)
 	uint64_t value;
 	char figure[DOCTOR_FIGURE];
 
-	if (!doctor_number("/proc/sys/net/core/somaxconn", &value))
+	if (!proc_number("/proc/sys/net/core/somaxconn", &value))
 		return;
 	enum level level = value < SOMAXCONN_DEFAULT ? LEVEL_NOTE : LEVEL_OK;
 	snprintf(figure, sizeof figure, "%" PRIu64, value);
@@ -251,8 +252,8 @@ static void look_at_conntrack(struct doctor *d)
 	uint64_t most, used;
 	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
 
-	if (!doctor_number("/proc/sys/net/netfilter/nf_conntrack_max", &most) ||
-		!doctor_number("/proc/sys/net/netfilter/nf_conntrack_count", &used)) {
+	if (!proc_number("/proc/sys/net/netfilter/nf_conntrack_max", &most) ||
+		!proc_number("/proc/sys/net/netfilter/nf_conntrack_count", &used)) {
 		doctor_tell(d, LEVEL_OK, "nf_conntrack", "not loaded", NULL, NULL);
 		return;
 	}

@@ -2,8 +2,9 @@
  * The addresses of the pools, as doctor looks at them: whether they are this host's, and what
  * routing and the neighbours make of them.
  */
-#include "tools/doctor/doctor.h"
 #include "tools/common/probe.h"
+#include "tools/common/proc.h"
+#include "tools/doctor/parts.h"
 
 #include "base/text.h"
 #include "choose/interface.h"
@@ -34,8 +35,8 @@ static bool nonlocal_bind(bool v4)
 {
 	uint64_t value;
 
-	return doctor_number(v4 ? "/proc/sys/net/ipv4/ip_nonlocal_bind"
-				: "/proc/sys/net/ipv6/ip_nonlocal_bind",
+	return proc_number(v4 ? "/proc/sys/net/ipv4/ip_nonlocal_bind"
+			      : "/proc/sys/net/ipv6/ip_nonlocal_bind",
 		       &value) &&
 	       value != 0;
 }
@@ -215,9 +216,9 @@ static bool filters_strictly(const char *device)
 	char path[128];
 	uint64_t all = 0, own = 0;
 
-	doctor_number("/proc/sys/net/ipv4/conf/all/rp_filter", &all);
+	proc_number("/proc/sys/net/ipv4/conf/all/rp_filter", &all);
 	snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/rp_filter", device);
-	doctor_number(path, &own);
+	proc_number(path, &own);
 	return (all > own ? all : own) == 1;
 }
 
@@ -276,7 +277,7 @@ static void look_at_neighbours(struct doctor *d)
 	uint64_t most, count = count_neighbours(d);
 	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
 
-	if (!doctor_number("/proc/sys/net/ipv4/neigh/default/gc_thresh3", &most) || count <= most)
+	if (!proc_number("/proc/sys/net/ipv4/neigh/default/gc_thresh3", &most) || count <= most)
 		return;
 	snprintf(figure, sizeof figure, "%" PRIu64 ", the pools have %" PRIu64 " addresses", most,
 		count);

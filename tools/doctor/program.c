@@ -1,10 +1,10 @@
 /*
  * The settings, the program and what is preloaded beside the library, as doctor looks at them.
  */
-#include "tools/common/command.h"
-#include "tools/doctor/doctor.h"
-#include "tools/common/preload.h"
 #include "tools/common/program.h"
+#include "tools/common/command.h"
+#include "tools/common/preload.h"
+#include "tools/doctor/parts.h"
 
 #include <bsd/string.h>
 #include <errno.h>

@@ -2,8 +2,8 @@
  * /dev/shm and the tables in it, as doctor looks at them.
  */
 #include "tools/common/command.h"
-#include "tools/doctor/doctor.h"
 #include "tools/common/owntable.h"
+#include "tools/doctor/parts.h"
 
 #include "table/slab.h"
 

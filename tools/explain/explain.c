@@ -5,9 +5,10 @@
  * lane is, and beside that what the kernel alone would do.
  */
 #include "tools/common/command.h"
-#include "tools/explain/explanation.h"
 #include "tools/common/json.h"
 #include "tools/config/settings.h"
+#include "tools/explain/explanation.h"
+#include "tools/subcommands.h"
 
 #include "version.h"
 

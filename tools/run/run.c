@@ -6,10 +6,11 @@
  * one.
  */
 #include "tools/common/command.h"
-#include "tools/run/lease.h"
 #include "tools/common/preload.h"
 #include "tools/common/program.h"
 #include "tools/config/settings.h"
+#include "tools/run/lease.h"
+#include "tools/subcommands.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -5,6 +5,7 @@
 #include "tools/common/command.h"
 #include "tools/status/http.h"
 #include "tools/status/openmetrics.h"
+#include "tools/subcommands.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -4,9 +4,11 @@
  * The text fits 80 columns; marked in colour is what somebody who looks for trouble looks for. Only
  * on a terminal: elsewhere no byte but the text goes out.
  */
+#include "tools/common/colours.h"
 #include "tools/common/command.h"
 #include "tools/status/display.h"
 #include "tools/status/statusjson.h"
+#include "tools/subcommands.h"
 
 #include <bsd/libutil.h>
 #include <bsd/stdlib.h>
@@ -15,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static const char help[] =
 	"usage: tuplebind status [--json [--details]] [--lanes N] [--ports LIST]\n"
@@ -48,26 +49,11 @@ struct request {
 	const char *ports;
 };
 
-static bool colours;
-
 static void put_level(enum display_level level)
 {
-	static const char *const on[] = {"\033[32m", "\033[33m", "\033[1;31m"};
+	static const enum colour colours[] = {COLOUR_GREEN, COLOUR_YELLOW, COLOUR_BOLD_RED};
 
-	if (colours)
-		fputs(on[level], stdout);
-}
-
-static void put_bold(void)
-{
-	if (colours)
-		fputs("\033[1m", stdout);
-}
-
-static void put_plain(void)
-{
-	if (colours)
-		fputs("\033[0m", stdout);
+	colours_put(colours[level]);
 }
 
 static unsigned long long number(uint64_t value)
@@ -78,9 +64,9 @@ static unsigned long long number(uint64_t value)
 static void print_heading(const char *text)
 {
 	printf("\n");
-	put_bold();
+	colours_put(COLOUR_BOLD);
 	printf("%s", text);
-	put_plain();
+	colours_put(COLOUR_PLAIN);
 	printf("\n");
 }
 
@@ -97,13 +83,13 @@ static void print_head(const struct snapshot *s)
 
 	humanize_number(size, sizeof size, (int64_t)s->size, "B", HN_AUTOSCALE, 0);
 	display_age(age, s->age);
-	put_bold();
+	colours_put(COLOUR_BOLD);
 	printf("%s", s->name);
-	put_plain();
+	colours_put(COLOUR_PLAIN);
 	printf("\n  %s, ", size);
 	put_level(display_level((int)used * 10));
 	printf("%llu %% used", number(used));
-	put_plain();
+	colours_put(COLOUR_PLAIN);
 	printf(", made %s ago; network namespace %llu%s\n", age, number(s->netns),
 		s->here ? " (this one)" : "");
 	printf("  %llu %s, %llu %s, %zu %s", number(s->lanes.count),
@@ -131,7 +117,7 @@ static void print_fill(const struct snapshot *s, const struct snapshot_sum *sum)
 	printf("  %8llu  ", number(sum->claims));
 	put_level(display_level(permille));
 	printf("%s %s", share, bar);
-	put_plain();
+	colours_put(COLOUR_PLAIN);
 	printf("  ");
 }
 
@@ -191,7 +177,7 @@ static void print_laddrs(const struct snapshot *s, uint64_t most)
 		printf("  %8llu %8llu    ", number(sum->claims), number(sum->lanes));
 		put_level(display_level(permille));
 		printf("%s", share);
-		put_plain();
+		colours_put(COLOUR_PLAIN);
 		printf("  %s\n", line.bytes);
 	}
 	print_more(s->laddrs.count, most);
@@ -244,7 +230,7 @@ static void print_counter(const struct snapshot *s, int counter, const char *ind
 		put_level(level);
 	printf("%-*s", width, snapshot_counters[counter]);
 	if (level != DISPLAY_CALM)
-		put_plain();
+		colours_put(COLOUR_PLAIN);
 	printf("  %s\n", display_counter(counter));
 }
 
@@ -276,17 +262,9 @@ static void print_table(const struct snapshot *s, uint64_t most)
 	print_counters(s);
 }
 
-static bool wants_colours(void)
-{
-	const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
-
-	return isatty(STDOUT_FILENO) && (no == NULL || no[0] == '\0') && term != NULL &&
-	       term[0] != '\0' && strcmp(term, "dumb") != 0;
-}
-
 static void print_text(const struct snapshots *all, uint64_t most)
 {
-	colours = wants_colours();
+	colours_start();
 	for (size_t i = 0; i < all->count; i++) {
 		printf("%s", i > 0 ? "\n" : "");
 		print_table(&all->tables[i], most);

@@ -3,6 +3,7 @@
  */
 #include "tools/common/command.h"
 #include "tools/common/preload.h"
+#include "tools/subcommands.h"
 
 #include "install.h"
 

@@ -8,6 +8,7 @@
 #include "tools/common/apart.h"
 #include "tools/common/command.h"
 #include "tools/common/progress.h"
+#include "tools/subcommands.h"
 
 #include "kernel/diag.h"
 #include "table/reap.h"

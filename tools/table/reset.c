@@ -9,6 +9,7 @@
 #include "tools/common/apart.h"
 #include "tools/common/command.h"
 #include "tools/common/owntable.h"
+#include "tools/subcommands.h"
 
 #include "table/process.h"
 

@@ -6,6 +6,7 @@
  */
 #include "tools/status/top/top.h"
 
+#include "tools/common/colours.h"
 #include "tools/common/command.h"
 #include "tools/status/display.h"
 
@@ -123,7 +124,7 @@ static void catch_signals(sigset_t *awake)
 
 static int start_screen(void)
 {
-	const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+	const char *term = getenv("TERM");
 
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
 		return command_fail("top: this is not a terminal; tuplebind status shows the same "
@@ -141,7 +142,7 @@ static int start_screen(void)
 	nodelay(stdscr, TRUE);
 	set_escdelay(50);
 	curs_set(0);
-	if ((no_colour == NULL || no_colour[0] == '\0') && has_colors()) {
+	if (colours_wanted() && has_colors()) {
 		start_color();
 		use_default_colors();
 		init_pair(DISPLAY_CALM + 1, -1, -1);

@@ -1,9 +1,8 @@
 /*
- * What tuplebind doctor finds, and the parts that look.
+ * What tuplebind doctor finds, and how it tells it.
  *
  * A finding is a thing with its figure; unless all is well also why it matters and, where there is
- * one, the command that mends it. Each part tells its findings as it comes to them, in one order on
- * every host. Nothing is changed anywhere.
+ * one, the command that mends it. Nothing is changed anywhere.
  */
 #pragma once
 
@@ -15,7 +14,7 @@
 enum level { LEVEL_OK, LEVEL_NOTE, LEVEL_MEND };
 
 struct doctor {
-	bool json, colours;
+	bool json;
 	unsigned counts[LEVEL_MEND + 1];
 	struct settings settings;
 	struct config config; /* what is in force; the defaults where that is not accepted */
@@ -31,17 +30,6 @@ struct doctor {
  */
 void doctor_tell(struct doctor *d, enum level level, const char *name, const char *figure,
 	const char *why, const char *command);
-
-/* The parts. */
-void doctor_settings(struct doctor *d);
-void doctor_kernel(struct doctor *d);
-void doctor_host(struct doctor *d);
-void doctor_tables(struct doctor *d);
-void doctor_pool(struct doctor *d);
-void doctor_program(struct doctor *d);
-
-/* Reads the first number of a file. False: there is none. */
-bool doctor_number(const char *path, uint64_t *value);
 
 /* Room for a figure, and for a command. */
 #define DOCTOR_FIGURE  512

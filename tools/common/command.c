@@ -1,5 +1,5 @@
 /*
- * How the programs of tools/ say that something is wrong.
+ * How the programs of tools/ speak to their user.
  */
 #include "tools/common/command.h"
 
@@ -24,6 +24,12 @@ bool command_is_utf8(const char *text)
 	uselocale(before);
 	freelocale(utf8);
 	return is;
+}
+
+int command_help(const char *text)
+{
+	fputs(text, stdout);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
 }
 
 static void complain(const char *format, va_list arguments)
