@@ -3,9 +3,11 @@
  */
 #include "tools/common/command.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 void command_put(FILE *to, const char *text)
 {
@@ -64,4 +66,9 @@ int command_usage(const char *subcommand, const char *format, ...)
 	vsnprintf(message, sizeof message, format, arguments);
 	va_end(arguments);
 	return command_fail("%s: %s; see tuplebind %s --help", subcommand, message, subcommand);
+}
+
+int command_flush(const char *subcommand)
+{
+	return fflush(stdout) == 0 ? 0 : command_fail("%s: %s", subcommand, strerror(errno));
 }

@@ -33,6 +33,9 @@ int command_usage(const char *subcommand, const char *format, ...)
 /* Makes a "--help" text from a subcommand's one: prints it to stdout, returns 0. */
 int command_help(const char *text);
 
+/* Writes what stdout has still to write. 0, or EXIT_TUPLEBIND with the reason told. */
+int command_flush(const char *subcommand);
+
 /*
  * Lists the table files of all users, as scandir(3) does; the caller frees. Returns their
  * number, or -errno with the reason told in the name of @subcommand.

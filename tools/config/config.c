@@ -6,6 +6,8 @@
  * a table shows in the files that the process has mapped.
  */
 #include "tools/common/command.h"
+#include "tools/common/options.h"
+#include "tools/common/portrange.h"
 #include "tools/config/settings.h"
 #include "tools/subcommands.h"
 
@@ -18,14 +20,28 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char help[] =
-	"usage: tuplebind config [OPTION...]\n"
-	"       tuplebind config --pid PID\n"
-	"\n"
-	"Shows each variable with the value in force and where it came from: an option,\n"
-	"FILE:LINE, the environment, or else it is the default. A line for each rule.\n"
-	"\n"
-	"  --pid PID         what a running process was started with\n" SETTINGS_HELP;
+struct request {
+	struct settings settings;
+	const char *pid;
+};
+
+static const struct option_row rows[] = {
+	OPTION_TEXT(struct request, pid, "pid", "PID", "what a running process was started with"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "config",
+	.usage = "usage: tuplebind config [OPTION...]\n"
+		 "       tuplebind config --pid PID\n"
+		 "\n"
+		 "Shows each variable with the value in force and where it came from: an option,\n"
+		 "FILE:LINE, the environment, or else it is the default. A line for each rule.\n"
+		 "\n",
+	.column = 20,
+	.in_order = true,
+	.groups = {{rows, 0}, SETTINGS_OPTIONS(struct request)},
+};
 
 /* One line of the output, given to a visitor. */
 struct row {
@@ -79,7 +95,6 @@ static int ports_text(const char *value, bool here, char **text)
 	struct portset range, offered, wanted;
 	struct ports ports;
 	struct fault unused;
-	unsigned first = 0, last = UINT16_MAX;
 
 	if (!here || ports_parse(value, &ports, &unused) < 0 || sysctl_ports(&range, &offered) < 0)
 		return asprintf(text, "%s", value);
@@ -88,11 +103,8 @@ static int ports_text(const char *value, bool here, char **text)
 	const char *word = count == 1 ? "port" : "ports";
 	if (!ports.automatic)
 		return asprintf(text, "%s (%u %s)", value, count, word);
-	while (first < last && !portset_has(&range, (uint16_t)first))
-		first++;
-	while (last > first && !portset_has(&range, (uint16_t)last))
-		last--;
-	return asprintf(text, "%s (%u %s of %u-%u)", value, count, word, first, last);
+	return asprintf(text, "%s (%u %s of %u-%u)", value, count, word, ports_first(&range),
+		ports_last(&range));
 }
 
 static void visit_rows(const struct settings *s, bool here, row_visit *visit, void *context)
@@ -106,7 +118,8 @@ static void visit_rows(const struct settings *s, bool here, row_visit *visit, vo
 
 		setting_name(i, variable);
 		char *place = setting_place(s, (int)i, 0);
-		if (strcmp(kind->option, "ports") == 0 && ports_text(value, here, &text) < 0)
+		if (strcmp(setting_rows[i].name, "ports") == 0 &&
+			ports_text(value, here, &text) < 0)
 			text = NULL;
 		struct row row = {variable, place ? place : "", text ? text : value};
 		if (set && kind->form == SETTING_RULES)
@@ -128,7 +141,7 @@ static int print_settings(const struct settings *s, bool here)
 	visit_rows(s, here, note_width, &width);
 	print_row(&head, &width);
 	visit_rows(s, here, print_row, &width);
-	return fflush(stdout) == 0 ? 0 : command_fail("config: %s", strerror(errno));
+	return command_flush("config");
 }
 
 static FILE *open_of(unsigned long pid, const char *name)
@@ -255,32 +268,15 @@ static int show_process(const struct settings *given, const char *text)
 
 int config_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"pid", required_argument, NULL, 'p'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	static struct settings settings;
+	static struct request r;
 	struct config config;
-	const char *pid = NULL;
-	int option, error;
+	int error;
 
-	settings_start(&settings, "config");
-	while ((option = settings_getopt(&settings, argc, argv, options)) != -1) {
-		switch (option) {
-		case 'p':
-			pid = optarg;
-			break;
-		case 'h':
-			return command_help(help);
-		default:
-			return EXIT_TUPLEBIND;
-		}
-	}
-	if (optind < argc)
-		return command_usage("config", "\"%s\" is too much", argv[optind]);
-	if (pid != NULL)
-		return show_process(&settings, pid);
-	error = settings_apply(&settings, &config);
-	return error != 0 ? error : print_settings(&settings, true);
+	settings_start(&r.settings, "config");
+	if (!options_read(&options, &r, argc, argv, &error))
+		return error;
+	if (r.pid != NULL)
+		return show_process(&r.settings, r.pid);
+	error = settings_apply(&r.settings, &config);
+	return error != 0 ? error : print_settings(&r.settings, true);
 }

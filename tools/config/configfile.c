@@ -301,7 +301,7 @@ static int unknown_key(struct reading *r, const struct inifile_item *item)
 		if (setting_kinds[i].form == SETTING_RULES)
 			continue;
 		strlcat(accepted, accepted[0] ? ", " : "", sizeof accepted);
-		strlcat(accepted, setting_kinds[i].option, sizeof accepted);
+		strlcat(accepted, setting_rows[i].name, sizeof accepted);
 	}
 	return inifile_refuse(
 		r->fault, item->line, "\"%.60s\" is not a key; accepted: %s", item->key, accepted);
@@ -315,7 +315,7 @@ static struct value *find_key(struct reading *r, const char *key)
 	if (!r->is_rule) {
 		if (setting < 0 || setting_kinds[setting].form == SETTING_RULES)
 			return NULL;
-		r->key = setting_kinds[setting].option;
+		r->key = setting_rows[setting].name;
 		r->setting = (unsigned)setting;
 		return &r->general[setting];
 	}

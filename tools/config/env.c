@@ -6,6 +6,7 @@
  * pieces, so a single quote goes in double ones. What only one of them would take is refused.
  */
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/common/preload.h"
 #include "tools/config/settings.h"
 #include "tools/subcommands.h"
@@ -15,14 +16,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] =
-	"usage: tuplebind env [OPTION...]\n"
-	"\n"
-	"Prints the variables that tuplebind run would set, LD_PRELOAD among them, as\n"
-	"NAME='VALUE' lines: for systemd's EnvironmentFile=, and for a shell:\n"
-	"eval \"$(tuplebind env --export -c FILE)\"\n"
-	"\n"
-	"  --export          put \"export \" before each (not for systemd)\n" SETTINGS_HELP;
+struct request {
+	struct settings settings;
+	bool exported;
+};
+
+static const struct option_row rows[] = {
+	OPTION_SWITCH(struct request, exported, "export",
+		"put \"export \" before each (not for systemd)"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "env",
+	.usage = "usage: tuplebind env [OPTION...]\n"
+		 "\n"
+		 "Prints the variables that tuplebind run would set, LD_PRELOAD among them, as\n"
+		 "NAME='VALUE' lines: for systemd's EnvironmentFile=, and for a shell:\n"
+		 "eval \"$(tuplebind env --export -c FILE)\"\n"
+		 "\n",
+	.column = 20,
+	.in_order = true,
+	.groups = {{rows, 0}, SETTINGS_OPTIONS(struct request)},
+};
 
 /* True for text that systemd takes: UTF-8 in one line, without control characters. */
 static bool is_plain(const char *value)
@@ -53,43 +69,24 @@ static int print_variable(const char *name, const char *value, bool exported)
 
 int env_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"export", no_argument, NULL, 'e'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	char library[PATH_MAX], name[SETTING_NAME_MAX];
-	static struct settings settings;
+	static struct request r;
 	struct config config;
-	bool exported = false;
-	int option, error;
+	int error;
 
-	settings_start(&settings, "env");
-	while ((option = settings_getopt(&settings, argc, argv, options)) != -1) {
-		switch (option) {
-		case 'e':
-			exported = true;
-			break;
-		case 'h':
-			return command_help(help);
-		default:
-			return EXIT_TUPLEBIND;
-		}
-	}
-	if (optind < argc)
-		return command_usage("env", "\"%s\" is too much", argv[optind]);
-	if ((error = settings_apply(&settings, &config)) != 0 ||
+	settings_start(&r.settings, "env");
+	if (!options_read(&options, &r, argc, argv, &error))
+		return error;
+	if ((error = settings_apply(&r.settings, &config)) != 0 ||
 		(error = preload_find("env", library)) != 0 ||
 		(error = preload_set("env", library, true)) != 0)
 		return error;
 	for (unsigned i = 0; i < SETTINGS && error == 0; i++) {
 		setting_name(i, name);
-		if (settings.of[i].origin != SETTING_DEFAULT)
-			error = print_variable(name, settings.of[i].value, exported);
+		if (r.settings.of[i].origin != SETTING_DEFAULT)
+			error = print_variable(name, r.settings.of[i].value, r.exported);
 	}
 	if (error == 0)
-		error = print_variable("LD_PRELOAD", getenv("LD_PRELOAD"), exported);
-	if (error == 0 && fflush(stdout) != 0)
-		error = command_fail("env: %s", strerror(errno));
-	return error;
+		error = print_variable("LD_PRELOAD", getenv("LD_PRELOAD"), r.exported);
+	return error != 0 ? error : command_flush("env");
 }

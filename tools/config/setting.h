@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include "tools/common/options.h"
+
 #include "choose/config.h"
 
 #define SETTINGS 15
@@ -19,9 +21,8 @@ enum setting_form {
 
 enum setting_origin { SETTING_DEFAULT, SETTING_ENVIRONMENT, SETTING_FILE, SETTING_OPTION };
 
-/* In the order of config_names. */
+/* In the order of config_names, as setting_rows. */
 struct setting_kind {
-	const char *option; /* "table-size" */
 	enum setting_form form;
 	const char *preset; /* what holds where nothing is set, in words */
 };
@@ -33,6 +34,9 @@ struct setting {
 	enum setting_origin origin;
 	unsigned line; /* of the file */
 };
+
+/* The options, whose values go to an array of settings; behind them the row that ends the table. */
+extern const struct option_row setting_rows[SETTINGS + 1];
 
 /* The setting of an option, "table-size" or "table_size"; -1: there is none. */
 int setting_find(const char *option);

@@ -5,14 +5,28 @@
 
 #include "choose/plan.h"
 
-#include <bsd/string.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Options of settings as getopt_long() returns them, past all letters. */
-#define OPTION_FIRST 0x1000
+static int take_file(
+	const struct options *o, const struct option_row *row, void *to, const char *value)
+{
+	const char **file = to;
+
+	if (*file != NULL)
+		return command_usage(
+			o->subcommand, "two files, %s and %s; there can be one", *file, value);
+	*file = value;
+	return 0;
+}
+
+const struct option_row settings_rows[2] = {
+	{"config", "FILE", "a file: weaker than options, stronger than the environment", take_file,
+		.offset = offsetof(struct settings, file), .letter = 'c'},
+	OPTION_END,
+};
 
 void settings_start(struct settings *s, const char *subcommand)
 {
@@ -25,56 +39,6 @@ void settings_start(struct settings *s, const char *subcommand)
 		if (value != NULL && value[0] != '\0')
 			s->of[i] = (struct setting){value, SETTING_ENVIRONMENT, 0};
 	}
-}
-
-/* The settings' options, --config, and @more. */
-static struct option *make_options(const struct option *more)
-{
-	unsigned more_count = 0;
-
-	while (more[more_count].name != NULL)
-		more_count++;
-	struct option *options = calloc(SETTINGS + 1 + more_count + 1, sizeof *options);
-	if (options == NULL)
-		return NULL;
-	for (unsigned i = 0; i < SETTINGS; i++)
-		options[i] = (struct option){setting_kinds[i].option,
-			setting_kinds[i].form == SETTING_SWITCH ? no_argument : required_argument,
-			NULL, OPTION_FIRST + (int)i};
-	options[SETTINGS] = (struct option){"config", required_argument, NULL, 'c'};
-	memcpy(options + SETTINGS + 1, more, more_count * sizeof *more);
-	return options;
-}
-
-int settings_getopt(struct settings *s, int argc, char **argv, const struct option *more)
-{
-	int option;
-
-	if (s->options == NULL && (s->options = make_options(more)) == NULL) {
-		command_fail("%s: %s", s->subcommand, strerror(errno));
-		return '?';
-	}
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "+:c:h", s->options, NULL)) != -1) {
-		if (option >= OPTION_FIRST) {
-			s->of[option - OPTION_FIRST] =
-				(struct setting){optarg != NULL ? optarg : "1", SETTING_OPTION, 0};
-		} else if (option == 'c' && s->file == NULL) {
-			s->file = optarg;
-		} else if (option == 'c') {
-			command_usage(s->subcommand, "two files, %s and %s; there can be one",
-				s->file, optarg);
-			return '?';
-		} else if (option == ':' || option == '?') {
-			command_usage(s->subcommand,
-				option == ':' ? "%s wants a value" : "%s is not an option",
-				argv[optind - 1]);
-			return '?';
-		} else {
-			return option;
-		}
-	}
-	return -1;
 }
 
 char *setting_place(const struct settings *s, int setting, unsigned rule)

@@ -6,6 +6,7 @@
 
 #include "tools/common/colours.h"
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/subcommands.h"
 
 #include "base/log.h"
@@ -18,23 +19,32 @@
 
 #define EXIT_TO_MEND 1
 
-static const char help[] =
-	"usage: tuplebind doctor [OPTION...] [--] [PROGRAM [ARGUMENT...]]\n"
-	"\n"
-	"Looks at this host with the settings in force, and at PROGRAM (which is not\n"
-	"started), and says what limits the connections they can make: ports, limits,\n"
-	"sysctls, the kernel, the tables, the pool, how PROGRAM is built. Of each it\n"
-	"tells the figure, why it matters and the command that mends it. It changes\n"
-	"nothing itself.\n"
-	"\n"
-	"  --json            one JSON object, for programs\n"
-	"  -c, --addrs, ...  the options of tuplebind run; see tuplebind run --help\n"
-	"\n"
-	"  ok    as it should be\n"
-	"  note  may limit some\n"
-	"  mend  limits, or keeps tuplebind from working\n"
-	"\n"
-	"Exit status: 0 nothing needs mending, 1 something does, 125 doctor failed.\n";
+static const struct option_row rows[] = {
+	OPTION_SWITCH(struct doctor, json, "json", "one JSON object, for programs"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "doctor",
+	.usage = "usage: tuplebind doctor [OPTION...] [--] [PROGRAM [ARGUMENT...]]\n"
+		 "\n"
+		 "Looks at this host with the settings in force, and at PROGRAM (which is not\n"
+		 "started), and says what limits the connections they can make: ports, limits,\n"
+		 "sysctls, the kernel, the tables, the pool, how PROGRAM is built. Of each it\n"
+		 "tells the figure, why it matters and the command that mends it. It changes\n"
+		 "nothing itself.\n"
+		 "\n",
+	.notes = "  -c, --addrs, ...  the options of tuplebind run; see tuplebind run --help\n"
+		 "\n"
+		 "  ok    as it should be\n"
+		 "  note  may limit some\n"
+		 "  mend  limits, or keeps tuplebind from working\n"
+		 "\n"
+		 "Exit status: 0 nothing needs mending, 1 something does, 125 doctor failed.\n",
+	.column = 20,
+	.words = OPTIONS_PROGRAM,
+	.groups = {{rows, 0}, SETTINGS_UNLISTED(struct doctor)},
+};
 
 /* Takes the settings; what is not accepted is a finding, and the defaults are looked at instead. */
 static int take_settings(struct doctor *d)
@@ -43,10 +53,10 @@ static int take_settings(struct doctor *d)
 	struct fault fault;
 
 	if (settings_take(&d->settings, &d->config, &why) < 0) {
-		doctor_tell(d, LEVEL_MEND, "settings", why != NULL ? why : strerror(ENOMEM),
+		doctor_tell(d, LEVEL_MEND, "settings",
 			"tuplebind run refuses this, and a program with such variables runs "
 			"without tuplebind; the rest was looked at with the defaults",
-			NULL);
+			NULL, "%s", why != NULL ? why : strerror(ENOMEM));
 		free(why);
 		config_start(&d->config);
 	}
@@ -63,47 +73,48 @@ static int take_settings(struct doctor *d)
 	return 0;
 }
 
-static void print_sum(const struct doctor *d)
+static void begin(struct doctor *d)
+{
+	if (!d->json) {
+		colours_start();
+		return;
+	}
+	d->out.to = stdout;
+	json_open(&d->out, NULL, '{');
+	json_text(&d->out, "version", TUPLEBIND_VERSION);
+	json_open(&d->out, "findings", '[');
+}
+
+static void end(struct doctor *d)
 {
 	unsigned mend = d->counts[LEVEL_MEND], notes = d->counts[LEVEL_NOTE];
 
-	if (d->json)
-		printf("],\"mend\":%u,\"notes\":%u,\"ok\":%u}\n", mend, notes, d->counts[LEVEL_OK]);
-	else if (mend == 0)
+	if (d->json) {
+		json_close(&d->out, ']');
+		json_number(&d->out, "mend", mend);
+		json_number(&d->out, "notes", notes);
+		json_number(&d->out, "ok", d->counts[LEVEL_OK]);
+		json_close(&d->out, '}');
+		putchar('\n');
+	} else if (mend == 0) {
 		printf("nothing to mend, %u note%s\n", notes, notes == 1 ? "" : "s");
-	else
+	} else {
 		printf("%u to mend, %u note%s\n", mend, notes, notes == 1 ? "" : "s");
+	}
 }
 
 int doctor_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	static struct doctor d;
-	int option, error;
+	int error;
 
 	settings_start(&d.settings, "doctor");
-	while ((option = settings_getopt(&d.settings, argc, argv, options)) != -1) {
-		switch (option) {
-		case 'j':
-			d.json = true;
-			break;
-		case 'h':
-			return command_help(help);
-		default:
-			return EXIT_TUPLEBIND;
-		}
-	}
+	if (!options_read(&options, &d, argc, argv, &error))
+		return error;
 	if (optind < argc)
 		d.program = argv[optind];
-	if (!d.json)
-		colours_start();
 	log_open(LOG_OFF, NULL);
-	if (d.json)
-		printf("{\"version\":\"%s\",\"findings\":[", TUPLEBIND_VERSION);
+	begin(&d);
 	if ((error = take_settings(&d)) != 0)
 		return error;
 	doctor_settings(&d);
@@ -112,9 +123,9 @@ int doctor_main(int argc, char **argv)
 	doctor_tables(&d);
 	doctor_pool(&d);
 	doctor_program(&d);
-	print_sum(&d);
+	end(&d);
 	plan_free(&d.plan);
-	if (fflush(stdout) != 0)
-		return command_fail("doctor: %s", strerror(errno));
+	if ((error = command_flush("doctor")) != 0)
+		return error;
 	return d.counts[LEVEL_MEND] != 0 ? EXIT_TO_MEND : EXIT_SUCCESS;
 }

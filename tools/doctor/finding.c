@@ -6,26 +6,22 @@
 #include "tools/common/command.h"
 #include "tools/common/json.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const char *const levels[] = {"ok", "note", "mend"};
 
-static void tell_json(struct doctor *d, enum level level, const char *name, const char *figure,
+static void tell_json(struct json *to, enum level level, const char *name, const char *figure,
 	const char *why, const char *command)
 {
-	static const char *const members[] = {"level", "name", "figure", "why", "command"};
-	const char *values[] = {levels[level], name, figure, why, command};
-	bool first = d->counts[LEVEL_OK] + d->counts[LEVEL_NOTE] + d->counts[LEVEL_MEND] == 0;
-
-	printf("%s{", first ? "" : ",");
-	for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
-		printf("%s\"%s\":", i ? "," : "", members[i]);
-		if (values[i] != NULL)
-			json_put(stdout, values[i]);
-		else
-			printf("null");
-	}
-	printf("}");
+	json_open(to, NULL, '{');
+	json_text(to, "level", levels[level]);
+	json_text(to, "name", name);
+	json_text(to, "figure", figure);
+	json_text(to, "why", why);
+	json_text(to, "command", command);
+	json_close(to, '}');
 }
 
 static void tell_text(enum level level, const char *name, const char *figure, const char *why,
@@ -51,12 +47,23 @@ static void tell_text(enum level level, const char *name, const char *figure, co
 	}
 }
 
-void doctor_tell(struct doctor *d, enum level level, const char *name, const char *figure,
-	const char *why, const char *command)
+void doctor_tell(struct doctor *d, enum level level, const char *name, const char *why,
+	const char *command, const char *figure, ...)
 {
+	va_list arguments;
+	char *text;
+
+	va_start(arguments, figure);
+	int length = vasprintf(&text, figure, arguments);
+	va_end(arguments);
+	if (level == LEVEL_OK)
+		why = command = NULL;
+	/* Without memory at least what it is about. */
 	if (d->json)
-		tell_json(d, level, name, figure, why, command);
+		tell_json(&d->out, level, name, length >= 0 ? text : figure, why, command);
 	else
-		tell_text(level, name, figure, why, command);
+		tell_text(level, name, length >= 0 ? text : figure, why, command);
 	d->counts[level]++;
+	if (length >= 0)
+		free(text);
 }

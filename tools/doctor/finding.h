@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "tools/common/json.h"
 #include "tools/config/settings.h"
 
 #include "base/portset.h"
@@ -15,6 +16,7 @@ enum level { LEVEL_OK, LEVEL_NOTE, LEVEL_MEND };
 
 struct doctor {
 	bool json;
+	struct json out; /* with @json */
 	unsigned counts[LEVEL_MEND + 1];
 	struct settings settings;
 	struct config config; /* what is in force; the defaults where that is not accepted */
@@ -25,12 +27,12 @@ struct doctor {
 };
 
 /*
- * Tells a finding: what was looked at, its figure, why that matters (NULL: it does not), and the
- * command that mends it, as root where it must be (NULL: there is none).
+ * Tells a finding: what was looked at, why its figure matters (NULL: it does not) and the command
+ * that mends it, as root where it must be (NULL: there is none), both of which are told only where
+ * not all is well; and the figure, as printf() has it.
  */
-void doctor_tell(struct doctor *d, enum level level, const char *name, const char *figure,
-	const char *why, const char *command);
+void doctor_tell(struct doctor *d, enum level level, const char *name, const char *why,
+	const char *command, const char *figure, ...) __attribute__((format(printf, 6, 7)));
 
-/* Room for a figure, and for a command. */
-#define DOCTOR_FIGURE  512
+/* Room for a command. */
 #define DOCTOR_COMMAND 2048

@@ -3,6 +3,7 @@
  */
 #include "tools/doctor/parts.h"
 
+#include "tools/common/portrange.h"
 #include "tools/common/probe.h"
 #include "tools/common/proc.h"
 
@@ -33,54 +34,25 @@ static enum level level_of_use(uint64_t used, uint64_t most)
 void doctor_kernel(struct doctor *d)
 {
 	struct utsname name;
-	char figure[DOCTOR_FIGURE];
 	bool late = probe_late_bind();
 
 	uname(&name);
-	snprintf(figure, sizeof figure, "Linux %s: %s", name.release,
-		late ? "late bind" : "explicit bind only");
-	doctor_tell(d, late ? LEVEL_OK : LEVEL_NOTE, "kernel", figure,
-		late ? NULL
-		     : "late bind needs Linux 6.3; without it connects cost more, and ports are "
-		       "taken from the programs that run without tuplebind",
-		NULL);
+	doctor_tell(d, late ? LEVEL_OK : LEVEL_NOTE, "kernel",
+		"late bind needs Linux 6.3; without it connects cost more, and ports are taken "
+		"from the programs that run without tuplebind",
+		NULL, "Linux %s: %s", name.release, late ? "late bind" : "explicit bind only");
 	int error = diag_answers(IPPROTO_TCP);
 	doctor_tell(d, error == 0 ? LEVEL_OK : LEVEL_MEND, "sock_diag",
-		error == 0 ? "there" : strerror(-error),
-		error == 0
-			? NULL
-			: "without it claims of killed programs cannot be given back: where they "
-			  "fill all ports the kernel searches, as slowly as for any program; and "
-			  "tuples in TIME_WAIT cannot be told from those in use (a sandbox is "
-			  "to allow AF_NETLINK)",
-		error == 0 ? NULL : "modprobe tcp_diag");
+		"without it claims of killed programs cannot be given back: where they fill all "
+		"ports the kernel searches, as slowly as for any program; and tuples in TIME_WAIT "
+		"cannot be told from those in use (a sandbox is to allow AF_NETLINK)",
+		"modprobe tcp_diag", "%s", error == 0 ? "there" : strerror(-error));
 	if (!(d->plan.protocols & PROTOCOL_UDP))
 		return;
 	error = diag_answers(IPPROTO_UDP);
 	doctor_tell(d, error == 0 ? LEVEL_OK : LEVEL_MEND, "udp_diag",
-		error == 0 ? "there" : strerror(-error),
-		error == 0
-			? NULL
-			: "without it UDP is left to the kernel (a sandbox is to allow AF_NETLINK)",
-		error == 0 ? NULL : "modprobe udp_diag");
-}
-
-static unsigned first_port(const struct portset *s)
-{
-	unsigned port = 0;
-
-	while (port < UINT16_MAX && !portset_has(s, (uint16_t)port))
-		port++;
-	return port;
-}
-
-static unsigned last_port(const struct portset *s)
-{
-	unsigned port = UINT16_MAX;
-
-	while (port > 0 && !portset_has(s, (uint16_t)port))
-		port--;
-	return port;
+		"without it UDP is left to the kernel (a sandbox is to allow AF_NETLINK)",
+		"modprobe udp_diag", "%s", error == 0 ? "there" : strerror(-error));
 }
 
 /* Whether some rule takes what the kernel offers. */
@@ -99,16 +71,11 @@ static void look_at_range(struct doctor *d)
 			   : count < PORTS_FEW	     ? LEVEL_MEND
 			   : count < PORTS_OF_KERNEL ? LEVEL_NOTE
 						     : LEVEL_OK;
-	char figure[DOCTOR_FIGURE];
 
-	snprintf(figure, sizeof figure, "%u ports, %u-%u", count, first_port(&d->range),
-		last_port(&d->range));
-	doctor_tell(d, level, "ip_local_port_range", figure,
-		level == LEVEL_OK ? NULL
-				  : "so many connections to one destination from one address, "
-				    "where no ports are given",
-		level == LEVEL_OK ? NULL
-				  : "sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"");
+	doctor_tell(d, level, "ip_local_port_range",
+		"so many connections to one destination from one address, where no ports are given",
+		"sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"", "%u ports, %u-%u", count,
+		ports_first(&d->range), ports_last(&d->range));
 }
 
 static void look_at_reserved(struct doctor *d)
@@ -117,12 +84,11 @@ static void look_at_reserved(struct doctor *d)
 	enum level level = left == all || !takes_offered(d) ? LEVEL_OK
 			   : left * 2 < all		    ? LEVEL_MEND
 							    : LEVEL_NOTE;
-	char figure[DOCTOR_FIGURE];
 
-	snprintf(figure, sizeof figure, "%u ports of the range are reserved", all - left);
-	doctor_tell(d, level, "ip_local_reserved_ports", figure,
-		level == LEVEL_OK ? NULL : "they are not used where no ports are given",
-		level == LEVEL_OK ? NULL : "sysctl -w net.ipv4.ip_local_reserved_ports=\"\"");
+	doctor_tell(d, level, "ip_local_reserved_ports",
+		"they are not used where no ports are given",
+		"sysctl -w net.ipv4.ip_local_reserved_ports=\"\"",
+		"%u ports of the range are reserved", all - left);
 }
 
 /* Ports that were given but are past the kernel's range cannot be had by late bind. */
@@ -131,24 +97,23 @@ static void look_at_given_ports(struct doctor *d)
 	for (unsigned i = 0; i < d->plan.ports_count; i++) {
 		const struct plan_ports *ports = d->plan.ports[i];
 		struct portset wanted, outside;
-		char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
-		unsigned first = first_port(&d->range), last = last_port(&d->range);
+		char command[DOCTOR_COMMAND];
+		unsigned first = ports_first(&d->range), last = ports_last(&d->range);
 
 		ports_resolve(&ports->wanted, &d->offered, &wanted);
 		outside = wanted;
 		portset_remove(&outside, &d->range);
 		if (portset_count(&outside) == 0)
 			continue;
-		first = first_port(&outside) < first ? first_port(&outside) : first;
-		last = last_port(&outside) > last ? last_port(&outside) : last;
-		snprintf(figure, sizeof figure, "%u of %u ports of %.200s are outside of it",
-			portset_count(&outside), portset_count(&wanted), ports->text);
+		first = ports_first(&outside) < first ? ports_first(&outside) : first;
+		last = ports_last(&outside) > last ? ports_last(&outside) : last;
 		snprintf(command, sizeof command,
 			"sysctl -w net.ipv4.ip_local_port_range=\"%u %u\"", first, last);
-		doctor_tell(d, LEVEL_NOTE, "ip_local_port_range", figure,
+		doctor_tell(d, LEVEL_NOTE, "ip_local_port_range",
 			"they are given by explicit bind, which costs more, and are lost to "
 			"programs without tuplebind while they are used",
-			command);
+			command, "%u of %u ports of %.200s are outside of it",
+			portset_count(&outside), portset_count(&wanted), ports->text);
 	}
 }
 
@@ -156,12 +121,10 @@ static void look_at_timestamps(struct doctor *d)
 {
 	uint64_t value;
 
-	if (!proc_number("/proc/sys/net/ipv4/tcp_timestamps", &value))
-		return;
-	doctor_tell(d, value != 0 ? LEVEL_OK : LEVEL_MEND, "tcp_timestamps",
-		value != 0 ? "on" : "off",
-		value != 0 ? NULL : "tuples in TIME_WAIT can only be used again after a minute",
-		value != 0 ? NULL : "sysctl -w net.ipv4.tcp_timestamps=1");
+	if (proc_number("/proc/sys/net/ipv4/tcp_timestamps", &value))
+		doctor_tell(d, value != 0 ? LEVEL_OK : LEVEL_MEND, "tcp_timestamps",
+			"tuples in TIME_WAIT can only be used again after a minute",
+			"sysctl -w net.ipv4.tcp_timestamps=1", "%s", value != 0 ? "on" : "off");
 }
 
 static void look_at_fastopen(struct doctor *d)
@@ -175,11 +138,9 @@ static void look_at_fastopen(struct doctor *d)
 	snprintf(command, sizeof command, "sysctl -w net.ipv4.tcp_fastopen=%" PRIu64,
 		value | FASTOPEN_CLIENTS);
 	doctor_tell(d, on ? LEVEL_OK : LEVEL_NOTE, "tcp_fastopen",
-		on ? "allowed to clients" : "not allowed to clients",
-		on ? NULL
-		   : "whether a peer lets tuples in TIME_WAIT be used again is found out by a "
-		     "connect that may fail",
-		on ? NULL : command);
+		"whether a peer lets tuples in TIME_WAIT be used again is found out by a connect "
+		"that may fail",
+		command, "%s", on ? "allowed to clients" : "not allowed to clients");
 }
 
 static void look_at_reuse(struct doctor *d)
@@ -187,14 +148,12 @@ static void look_at_reuse(struct doctor *d)
 	static const char *const words[] = {"off", "on", "loopback only"};
 	uint64_t value;
 
-	if (!proc_number("/proc/sys/net/ipv4/tcp_tw_reuse", &value))
-		return;
-	doctor_tell(d, value != 0 ? LEVEL_OK : LEVEL_NOTE, "tcp_tw_reuse",
-		value < sizeof words / sizeof *words ? words[value] : "?",
-		value != 0 ? NULL
-			   : "connects without tuplebind wait a minute for a tuple in TIME_WAIT; "
-			     "those with it do not",
-		value != 0 ? NULL : "sysctl -w net.ipv4.tcp_tw_reuse=2");
+	if (proc_number("/proc/sys/net/ipv4/tcp_tw_reuse", &value))
+		doctor_tell(d, value != 0 ? LEVEL_OK : LEVEL_NOTE, "tcp_tw_reuse",
+			"connects without tuplebind wait a minute for a tuple in TIME_WAIT; those "
+			"with it do not",
+			"sysctl -w net.ipv4.tcp_tw_reuse=2", "%s",
+			value < sizeof words / sizeof *words ? words[value] : "?");
 }
 
 /* Sockets of this network namespace in TIME_WAIT. */
@@ -215,63 +174,50 @@ static uint64_t count_timewait(void)
 static void look_at_timewait(struct doctor *d)
 {
 	uint64_t most, used = count_timewait();
-	char figure[DOCTOR_FIGURE];
 
 	if (!proc_number("/proc/sys/net/ipv4/tcp_max_tw_buckets", &most))
 		return;
 	enum level level = level_of_use(used, most);
 	if (level == LEVEL_OK && most < portset_count(&d->ports))
 		level = LEVEL_NOTE;
-	snprintf(figure, sizeof figure, "%" PRIu64 " of %" PRIu64 " in TIME_WAIT", used, most);
-	doctor_tell(d, level, "tcp_max_tw_buckets", figure,
-		level == LEVEL_OK
-			? NULL
-			: "past that the kernel forgets connections at once, and late segments of "
-			  "theirs meet the next one on the tuple",
-		level == LEVEL_OK ? NULL : "sysctl -w net.ipv4.tcp_max_tw_buckets=262144");
+	doctor_tell(d, level, "tcp_max_tw_buckets",
+		"past that the kernel forgets connections at once, and late segments of theirs "
+		"meet the next one on the tuple",
+		"sysctl -w net.ipv4.tcp_max_tw_buckets=262144",
+		"%" PRIu64 " of %" PRIu64 " in TIME_WAIT", used, most);
 }
 
 static void look_at_somaxconn(struct doctor *d)
 {
 	uint64_t value;
-	char figure[DOCTOR_FIGURE];
 
-	if (!proc_number("/proc/sys/net/core/somaxconn", &value))
-		return;
-	enum level level = value < SOMAXCONN_DEFAULT ? LEVEL_NOTE : LEVEL_OK;
-	snprintf(figure, sizeof figure, "%" PRIu64, value);
-	doctor_tell(d, level, "somaxconn", figure,
-		level == LEVEL_OK ? NULL
-				  : "servers of this host drop connections when more than that "
-				    "come at once",
-		level == LEVEL_OK ? NULL : "sysctl -w net.core.somaxconn=4096");
+	if (proc_number("/proc/sys/net/core/somaxconn", &value))
+		doctor_tell(d, value < SOMAXCONN_DEFAULT ? LEVEL_NOTE : LEVEL_OK, "somaxconn",
+			"servers of this host drop connections when more than that come at once",
+			"sysctl -w net.core.somaxconn=4096", "%" PRIu64, value);
 }
 
 static void look_at_conntrack(struct doctor *d)
 {
 	uint64_t most, used;
-	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
+	char command[DOCTOR_COMMAND];
 
 	if (!proc_number("/proc/sys/net/netfilter/nf_conntrack_max", &most) ||
 		!proc_number("/proc/sys/net/netfilter/nf_conntrack_count", &used)) {
-		doctor_tell(d, LEVEL_OK, "nf_conntrack", "not loaded", NULL, NULL);
+		doctor_tell(d, LEVEL_OK, "nf_conntrack", NULL, NULL, "not loaded");
 		return;
 	}
-	enum level level = level_of_use(used, most);
-	snprintf(figure, sizeof figure, "%" PRIu64 " of %" PRIu64 " connections tracked", used,
-		most);
 	snprintf(command, sizeof command, "sysctl -w net.netfilter.nf_conntrack_max=%" PRIu64,
 		most * 4 > CONNTRACK_LEAST ? most * 4 : CONNTRACK_LEAST);
-	doctor_tell(d, level, "nf_conntrack", figure,
-		level == LEVEL_OK ? NULL
-				  : "when it is full the packets of new connections are dropped",
-		level == LEVEL_OK ? NULL : command);
+	doctor_tell(d, level_of_use(used, most), "nf_conntrack",
+		"when it is full the packets of new connections are dropped", command,
+		"%" PRIu64 " of %" PRIu64 " connections tracked", used, most);
 }
 
 static void look_at_files(struct doctor *d)
 {
 	struct rlimit limit;
-	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
+	char hardness[64] = "by the hard limit", command[DOCTOR_COMMAND];
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
@@ -280,20 +226,16 @@ static void look_at_files(struct doctor *d)
 			   : soft <= portset_count(&d->ports) ? LEVEL_NOTE
 							      : LEVEL_OK;
 	if (hard > soft)
-		snprintf(figure, sizeof figure,
-			"%" PRIu64 " descriptors, may be raised to %" PRIu64, soft, hard);
-	else
-		snprintf(figure, sizeof figure, "%" PRIu64 " descriptors, by the hard limit", soft);
+		snprintf(hardness, sizeof hardness, "may be raised to %" PRIu64, hard);
 	if (hard > portset_count(&d->ports) && hard > FILES_FEW)
 		snprintf(command, sizeof command, "ulimit -n %" PRIu64,
 			hard < FILES_PLENTY ? hard : FILES_PLENTY);
 	else
 		snprintf(command, sizeof command, "prlimit --pid $$ --nofile=%d", FILES_PLENTY);
-	doctor_tell(d, level, "nofile", figure,
-		level == LEVEL_OK ? NULL
-				  : "a program that does not raise it itself has no more "
-				    "connections at once; before it is started",
-		level == LEVEL_OK ? NULL : command);
+	doctor_tell(d, level, "nofile",
+		"a program that does not raise it itself has no more connections at once; before "
+		"it is started",
+		command, "%" PRIu64 " descriptors, %s", soft, hardness);
 }
 
 void doctor_host(struct doctor *d)

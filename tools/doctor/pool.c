@@ -164,34 +164,30 @@ static bool command_for(
 static void look_at_range(struct doctor *d, const struct pool_part *part)
 {
 	struct census c = take_census(part);
-	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
+	char command[DOCTOR_COMMAND];
 
 	if (c.missing == 0) {
-		doctor_tell(d, LEVEL_OK, "pool", part_text(part), NULL, NULL);
+		doctor_tell(d, LEVEL_OK, "pool", NULL, NULL, "%s", part_text(part));
 		return;
 	}
-	snprintf(figure, sizeof figure, "%.200s: %u of %u looked at %s not this host's",
-		part_text(part), c.missing, c.looked_at, c.missing == 1 ? "is" : "are");
 	bool named = command_for(part, &c, command);
-	doctor_tell(d, LEVEL_MEND, "pool", figure,
+	doctor_tell(d, LEVEL_MEND, "pool",
 		part->prefix_bits != 0
-			? "they are passed over; a route makes all of the prefix this "
-			  "host's"
+			? "they are passed over; a route makes all of the prefix this host's"
 			: "they are passed over; the others have their share",
-		named ? command : NULL);
+		named ? command : NULL, "%.200s: %u of %u looked at %s not this host's",
+		part_text(part), c.missing, c.looked_at, c.missing == 1 ? "is" : "are");
 }
 
 static void look_at_interface(struct doctor *d, const struct pool_part *part)
 {
 	static struct addresses_buffer buffer;
 	struct addr unused;
-	char figure[DOCTOR_FIGURE];
 	int count = addresses_of(interface_name(part->interface), &unused, 1, &buffer);
 
-	snprintf(figure, sizeof figure, "%s: %d address%s", interface_name(part->interface),
-		count > 0 ? count : 0, count == 1 ? "" : "es");
-	doctor_tell(d, count > 0 ? LEVEL_OK : LEVEL_MEND, "pool", figure,
-		count > 0 ? NULL : "as long as it has none, routing chooses", NULL);
+	doctor_tell(d, count > 0 ? LEVEL_OK : LEVEL_MEND, "pool",
+		"as long as it has none, routing chooses", NULL, "%s: %d address%s",
+		interface_name(part->interface), count > 0 ? count : 0, count == 1 ? "" : "es");
 }
 
 static bool part_has(const struct pool_part *part, const char *device, const struct addr *a)
@@ -230,7 +226,6 @@ static void look_at_filters(struct doctor *d)
 	bool several = false;
 	struct addr a;
 	uint16_t unused;
-	char figure[DOCTOR_FIGURE];
 
 	if (getifaddrs(&list) < 0)
 		return;
@@ -245,13 +240,11 @@ static void look_at_filters(struct doctor *d)
 		if (filters_strictly(i->ifa_name))
 			strict = i->ifa_name;
 	}
-	if (several && strict != NULL) {
-		snprintf(figure, sizeof figure, "1 (strict) on %s", strict);
-		doctor_tell(d, LEVEL_NOTE, "rp_filter", figure,
+	if (several && strict != NULL)
+		doctor_tell(d, LEVEL_NOTE, "rp_filter",
 			"the pool is on several interfaces: answers that come in on another one "
 			"than routing sends to are dropped",
-			"sysctl -w net.ipv4.conf.all.rp_filter=2");
-	}
+			"sysctl -w net.ipv4.conf.all.rp_filter=2", "1 (strict) on %s", strict);
 	freeifaddrs(list);
 }
 
@@ -275,18 +268,16 @@ static uint64_t count_neighbours(const struct doctor *d)
 static void look_at_neighbours(struct doctor *d)
 {
 	uint64_t most, count = count_neighbours(d);
-	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
+	char command[DOCTOR_COMMAND];
 
 	if (!proc_number("/proc/sys/net/ipv4/neigh/default/gc_thresh3", &most) || count <= most)
 		return;
-	snprintf(figure, sizeof figure, "%" PRIu64 ", the pools have %" PRIu64 " addresses", most,
-		count);
 	snprintf(command, sizeof command, "sysctl -w net.ipv4.neigh.default.gc_thresh3=%" PRIu64,
 		2 * count);
-	doctor_tell(d, LEVEL_NOTE, "gc_thresh3", figure,
+	doctor_tell(d, LEVEL_NOTE, "gc_thresh3",
 		"hosts of the same network keep a neighbour for each address; where that is full "
 		"packets are dropped. There as here:",
-		command);
+		command, "%" PRIu64 ", the pools have %" PRIu64 " addresses", most, count);
 }
 
 static bool has_pool(const struct doctor *d)
@@ -300,17 +291,18 @@ static bool has_pool(const struct doctor *d)
 static void look_at_nonlocal_bind(struct doctor *d, bool v4)
 {
 	if (nonlocal_bind(v4))
-		doctor_tell(d, LEVEL_NOTE, v4 ? "ip_nonlocal_bind" : "ipv6.ip_nonlocal_bind", "1",
+		doctor_tell(d, LEVEL_NOTE, v4 ? "ip_nonlocal_bind" : "ipv6.ip_nonlocal_bind",
 			"addresses that are not this host's can be bound, so they are not passed "
 			"over: connects from them wait in vain",
 			v4 ? "sysctl -w net.ipv4.ip_nonlocal_bind=0"
-			   : "sysctl -w net.ipv6.ip_nonlocal_bind=0");
+			   : "sysctl -w net.ipv6.ip_nonlocal_bind=0",
+			"1");
 }
 
 void doctor_pool(struct doctor *d)
 {
 	if (!has_pool(d)) {
-		doctor_tell(d, LEVEL_OK, "pool", "none: routing chooses the address", NULL, NULL);
+		doctor_tell(d, LEVEL_OK, "pool", NULL, NULL, "none: routing chooses the address");
 		return;
 	}
 	for (unsigned i = 0; i < d->plan.rule_count; i++) {

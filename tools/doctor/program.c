@@ -34,65 +34,57 @@ static int try_log_file(const char *file)
 
 void doctor_settings(struct doctor *d)
 {
-	char figure[DOCTOR_FIGURE];
-
 	if (d->config.disabled)
-		doctor_tell(d, LEVEL_MEND, "disable", "set", "no program is served",
-			"unset TUPLEBIND_DISABLE");
+		doctor_tell(d, LEVEL_MEND, "disable", "no program is served",
+			"unset TUPLEBIND_DISABLE", "set");
 	int error = d->config.log_file != NULL ? try_log_file(d->config.log_file) : 0;
-	if (error < 0) {
-		snprintf(figure, sizeof figure, "%.200s: %s", d->config.log_file,
+	if (error < 0)
+		doctor_tell(d, LEVEL_MEND, "log-file",
+			"it cannot be appended to: programs run without tuplebind", NULL,
+			"%.200s: %s", d->config.log_file,
 			error == -ELOOP ? LOG_NO_LINKS : strerror(-error));
-		doctor_tell(d, LEVEL_MEND, "log-file", figure,
-			"it cannot be appended to: programs run without tuplebind", NULL);
-	}
 }
 
 static void look_at_program(struct doctor *d)
 {
-	char path[PATH_MAX], figure[PATH_MAX + 64], why[DOCTOR_FIGURE];
+	char path[PATH_MAX], why[512];
 	static struct program p;
 
 	if (!program_find(d->program, path)) {
-		snprintf(figure, sizeof figure, "%s: cannot be run", d->program);
-		doctor_tell(d, LEVEL_MEND, "program", figure,
-			"there is no such program, or this user may not run it", NULL);
+		doctor_tell(d, LEVEL_MEND, "program",
+			"there is no such program, or this user may not run it", NULL,
+			"%s: cannot be run", d->program);
 		return;
 	}
 	program_examine(&p, path);
 	if (p.service == PROGRAM_SERVED) {
-		doctor_tell(d, LEVEL_OK, "program", path, NULL, NULL);
+		doctor_tell(d, LEVEL_OK, "program", NULL, NULL, "%s", path);
 		return;
 	}
-	snprintf(figure, sizeof figure, "%s %s", p.file, p.why);
 	snprintf(why, sizeof why, "%s; %s",
 		p.service == PROGRAM_IN_PART ? "some of its connects may pass unseen"
 					     : "it cannot be taken over",
 		p.remedy);
-	doctor_tell(d, p.service == PROGRAM_IN_PART ? LEVEL_NOTE : LEVEL_MEND, "program", figure,
-		why, NULL);
+	doctor_tell(d, p.service == PROGRAM_IN_PART ? LEVEL_NOTE : LEVEL_MEND, "program", why, NULL,
+		"%s %s", p.file, p.why);
 }
 
 /* One item of a list of preloads. */
 static void look_at_preload(struct doctor *d, const char *where, const char *item, const char *own)
 {
-	char figure[PATH_MAX + 64], real[PATH_MAX];
+	char real[PATH_MAX];
 	const char *name = strrchr(item, '/');
 	bool tuplebind = strncmp(name != NULL ? name + 1 : item, "libtuplebind.so", 15) == 0;
 	bool same = realpath(item, real) != NULL && strcmp(real, own) == 0;
 
 	if (same)
 		return;
-	snprintf(figure, sizeof figure, "%s: %s", where, item);
-	if (tuplebind)
-		doctor_tell(d, LEVEL_MEND, "preload", figure,
-			"another libtuplebind.so: each connect would go through both; take it out",
-			NULL);
-	else
-		doctor_tell(d, LEVEL_NOTE, "preload", figure,
-			"its calls come behind tuplebind's; it must make them by the next "
-			"definition (dlsym), or its own connects pass unseen",
-			NULL);
+	doctor_tell(d, tuplebind ? LEVEL_MEND : LEVEL_NOTE, "preload",
+		tuplebind ? "another libtuplebind.so: each connect would go through both; take it "
+			    "out"
+			  : "its calls come behind tuplebind's; it must make them by the next "
+			    "definition (dlsym), or its own connects pass unseen",
+		NULL, "%s: %s", where, item);
 }
 
 static void look_at_list(struct doctor *d, const char *where, char *list, const char *own)
@@ -124,12 +116,10 @@ void doctor_program(struct doctor *d)
 	char own[PATH_MAX] = "";
 	const char *items = getenv("LD_PRELOAD");
 
-	if (preload_find("doctor", own) != 0)
-		doctor_tell(d, LEVEL_MEND, "library", "not found",
-			"tuplebind run cannot start a program without it; build or install it",
-			NULL);
-	else
-		doctor_tell(d, LEVEL_OK, "library", own, NULL, NULL);
+	bool found = preload_find("doctor", own) == 0;
+	doctor_tell(d, found ? LEVEL_OK : LEVEL_MEND, "library",
+		"tuplebind run cannot start a program without it; build or install it", NULL, "%s",
+		found ? own : "not found");
 	char *copy = items != NULL ? strdup(items) : NULL;
 	if (copy != NULL)
 		look_at_list(d, "LD_PRELOAD", copy, own);

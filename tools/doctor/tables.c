@@ -35,19 +35,16 @@ static void look_at_room(struct doctor *d, const struct statfs *fs, const struct
 {
 	uint64_t block = (uint64_t)fs->f_bsize, size = fs->f_blocks * block;
 	uint64_t left = fs->f_bavail * block, wanted = d->config.table_size;
-	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
+	char command[DOCTOR_COMMAND];
 	/* A size of 0 is no limit. */
 	bool short_of = t->error == -ENOENT && size != 0 && left < wanted;
 
-	snprintf(figure, sizeof figure, "%" PRIu64 " MB of %" PRIu64 " MB free", left >> 20,
-		size >> 20);
 	snprintf(command, sizeof command, "mount -o remount,size=%" PRIu64 "M " TABLE_DIRECTORY,
 		megabytes(size - left + 2 * wanted));
-	doctor_tell(d, short_of ? LEVEL_MEND : LEVEL_OK, TABLE_DIRECTORY, figure,
-		short_of ? "the table is allocated in full when it is made, and does not fit; or "
-			   "set a smaller TUPLEBIND_TABLE_SIZE"
-			 : NULL,
-		short_of ? command : NULL);
+	doctor_tell(d, short_of ? LEVEL_MEND : LEVEL_OK, TABLE_DIRECTORY,
+		"the table is allocated in full when it is made, and does not fit; or set a "
+		"smaller TUPLEBIND_TABLE_SIZE",
+		command, "%" PRIu64 " MB of %" PRIu64 " MB free", left >> 20, size >> 20);
 }
 
 /* False: no table can be there. */
@@ -60,18 +57,20 @@ static bool look_at_directory(struct doctor *d, const struct in_force *t)
 	struct statfs fs;
 
 	if (statfs(TABLE_DIRECTORY, &fs) < 0) {
-		doctor_tell(d, LEVEL_MEND, TABLE_DIRECTORY, strerror(errno), why, mount);
+		doctor_tell(d, LEVEL_MEND, TABLE_DIRECTORY, why, mount, "%s", strerror(errno));
 		return false;
 	}
 	if (access(TABLE_DIRECTORY, R_OK | W_OK | X_OK) < 0) {
-		doctor_tell(d, LEVEL_MEND, TABLE_DIRECTORY, strerror(errno), why,
+		doctor_tell(d, LEVEL_MEND, TABLE_DIRECTORY, why,
 			errno == EROFS ? "mount -o remount,rw " TABLE_DIRECTORY
-				       : "chmod 1777 " TABLE_DIRECTORY);
+				       : "chmod 1777 " TABLE_DIRECTORY,
+			"%s", strerror(errno));
 		return false;
 	}
 	if (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC)
-		doctor_tell(d, LEVEL_NOTE, TABLE_DIRECTORY, "no tmpfs is mounted there",
-			"the kernel goes on writing the table to the disk", mount);
+		doctor_tell(d, LEVEL_NOTE, TABLE_DIRECTORY,
+			"the kernel goes on writing the table to the disk", mount,
+			"no tmpfs is mounted there");
 	look_at_room(d, &fs, t);
 	return true;
 }
@@ -101,26 +100,23 @@ static void look_at_fill(struct doctor *d, const struct in_force *t)
 	uint64_t refused = table_counter(&t->table, TUPLEBIND_TABLE_FULL);
 	uint64_t wanted =
 		d->config.table_size - d->config.table_size % sizeof(struct tuplebind_slab);
-	char figure[DOCTOR_FIGURE], command[DOCTOR_COMMAND];
+	char command[DOCTOR_COMMAND];
 	enum level level = refused != 0 || used * 10 >= all * 9 ? LEVEL_MEND
 			   : t->table.size < wanted		? LEVEL_NOTE
 								: LEVEL_OK;
 
-	snprintf(figure, sizeof figure,
-		"%" PRIu64 " MB, %" PRIu64 " %% in use, %" PRIu64
-		" connects left to the kernel for want of room",
-		megabytes(t->table.size), used * 100 / all, refused);
 	snprintf(command, sizeof command,
 		"tuplebind reset%s%s && export TUPLEBIND_TABLE_SIZE=%" PRIu64 "M",
 		t->name != NULL ? " " : "", t->name != NULL ? t->name : "",
 		megabytes(level == LEVEL_MEND ? 4 * t->table.size : wanted));
-	doctor_tell(d, level, "table", figure,
+	doctor_tell(d, level, "table",
 		level == LEVEL_MEND ? "stop the programs, remove it, and have a larger one made"
-		: level == LEVEL_NOTE
-			? "it was made smaller than TUPLEBIND_TABLE_SIZE says now, which counts "
-			  "when it is made anew"
-			: NULL,
-		level == LEVEL_OK ? NULL : command);
+				    : "it was made smaller than TUPLEBIND_TABLE_SIZE says now, "
+				      "which counts when it is made anew",
+		command,
+		"%" PRIu64 " MB, %" PRIu64 " %% in use, %" PRIu64
+		" connects left to the kernel for want of room",
+		megabytes(t->table.size), used * 100 / all, refused);
 }
 
 static void look_at_refused(struct doctor *d, const struct in_force *t)
@@ -128,8 +124,8 @@ static void look_at_refused(struct doctor *d, const struct in_force *t)
 	char command[DOCTOR_COMMAND];
 
 	snprintf(command, sizeof command, "rm -r -- %s", t->table.path);
-	doctor_tell(d, LEVEL_MEND, "table", t->fault.text,
-		"programs run without tuplebind as long as it is there", command);
+	doctor_tell(d, LEVEL_MEND, "table", "programs run without tuplebind as long as it is there",
+		command, "%s", t->fault.text);
 }
 
 /* The name that it should have, and the first of its further places, belong to others. */
@@ -142,10 +138,10 @@ static void look_at_place(struct doctor *d, const struct in_force *t)
 		return;
 	snprintf(command, sizeof command, "ls -l %.*s*", (int)(suffix - t->table.path),
 		t->table.path);
-	doctor_tell(d, LEVEL_NOTE, "table", t->table.path,
+	doctor_tell(d, LEVEL_NOTE, "table",
 		"other users' files, or tables in use by another version of tuplebind, have the "
 		"places before it",
-		command);
+		command, "%s", t->table.path);
 }
 
 /* What a service's worker can write to when it has given up root. */
@@ -159,10 +155,9 @@ static void look_at_sharing(struct doctor *d, const struct in_force *t)
 	snprintf(command, sizeof command, "export TUPLEBIND_TABLE=%s",
 		table_name_valid(name) ? name : "NAME");
 	doctor_tell(d, LEVEL_NOTE, "table",
-		"root's default one, which all of root's programs share",
 		"a worker of a service that gives up root keeps it, and could spoil it for the "
 		"other programs: give each service its own",
-		command);
+		command, "root's default one, which all of root's programs share");
 }
 
 /* The others that this user has here under names of their own: only whether they can be used. */
@@ -184,9 +179,9 @@ static void look_at_others(struct doctor *d, const struct in_force *t)
 			if (error == 0)
 				table_detach(&table);
 			else if (error != -ENOENT)
-				doctor_tell(d, LEVEL_NOTE, "table", fault.text,
+				doctor_tell(d, LEVEL_NOTE, "table",
 					"programs with that TUPLEBIND_TABLE run without tuplebind",
-					NULL);
+					NULL, "%s", fault.text);
 		}
 		free(files[i]);
 	}
@@ -199,21 +194,21 @@ void doctor_tables(struct doctor *d)
 	static struct in_force t;
 
 	if (d->config.table != NULL && strcmp(d->config.table, TABLE_PRIVATE) == 0) {
-		doctor_tell(d, LEVEL_OK, "table", "private: each program has one of its own", NULL,
-			NULL);
+		doctor_tell(d, LEVEL_OK, "table", NULL, NULL,
+			"private: each program has one of its own");
 		return;
 	}
 	t.name = d->config.table;
 	if (netns_current(&t.netns) < 0) {
-		doctor_tell(d, LEVEL_MEND, "/proc", "does not tell the network namespace",
+		doctor_tell(d, LEVEL_MEND, "/proc",
 			"a program could not tell which table is its, and runs without tuplebind",
-			"mount -t proc proc /proc");
+			"mount -t proc proc /proc", "does not tell the network namespace");
 		return;
 	}
 	t.error = table_find(&t.table, t.name, &t.netns, &t.fault);
 	if (look_at_directory(d, &t)) {
 		if (t.error == -ENOENT)
-			doctor_tell(d, LEVEL_OK, "table", "none yet", NULL, NULL);
+			doctor_tell(d, LEVEL_OK, "table", NULL, NULL, "none yet");
 		else if (t.error < 0)
 			look_at_refused(d, &t);
 		else

@@ -6,6 +6,7 @@
  */
 #include "tools/common/command.h"
 #include "tools/common/json.h"
+#include "tools/common/options.h"
 #include "tools/config/settings.h"
 #include "tools/explain/explanation.h"
 #include "tools/subcommands.h"
@@ -24,24 +25,6 @@
 /* Addresses in the output for people. */
 #define SHOWN_MAX 12
 
-static const char help[] =
-	"usage: tuplebind explain [OPTION...] ADDRESS:PORT\n"
-	"\n"
-	"Shows what would become of a connect to ADDRESS:PORT (IPv6: [ADDRESS]:PORT)\n"
-	"now, with the settings in force: which rule it falls under, from which address\n"
-	"it would go, how full the addresses are, why others are not used, and what the\n"
-	"kernel alone would do. Nothing is sent and nothing is claimed.\n"
-	"\n"
-	"  --protocol P      tcp (the default) or udp\n"
-	"  --json            one JSON object, for programs\n"
-	"  -c, --addrs, ...  the options of tuplebind run; see tuplebind run --help\n"
-	"\n"
-	"  free     tuples to be had      claimed  ports taken in the table\n"
-	"  others   ports that other programs have, or listen on\n"
-	"\n"
-	"Exit status: 0 it would be served, 1 it would not (left to the kernel, or\n"
-	"refused), 125 tuplebind failed.\n";
-
 /* What is asked, and with which settings. */
 struct question {
 	struct settings settings;
@@ -49,6 +32,46 @@ struct question {
 	const char *text; /* the destination as given */
 	bool json;
 	struct explanation e;
+};
+
+static int take_protocol(
+	const struct options *o, const struct option_row *row, void *to, const char *value)
+{
+	uint8_t *protocol = to;
+
+	if (strcmp(value, "udp") != 0 && strcmp(value, "tcp") != 0)
+		return command_usage(o->subcommand,
+			"--protocol: \"%.40s\" is not a protocol; accepted: tcp, udp", value);
+	*protocol = value[0] == 'u' ? IPPROTO_UDP : IPPROTO_TCP;
+	return 0;
+}
+
+static const struct option_row rows[] = {
+	{"protocol", "P", "tcp (the default) or udp", take_protocol,
+		offsetof(struct question, e.protocol)},
+	OPTION_SWITCH(struct question, json, "json", "one JSON object, for programs"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "explain",
+	.usage = "usage: tuplebind explain [OPTION...] ADDRESS:PORT\n"
+		 "\n"
+		 "Shows what would become of a connect to ADDRESS:PORT (IPv6: [ADDRESS]:PORT)\n"
+		 "now, with the settings in force: which rule it falls under, from which address\n"
+		 "it would go, how full the addresses are, why others are not used, and what the\n"
+		 "kernel alone would do. Nothing is sent and nothing is claimed.\n"
+		 "\n",
+	.notes = "  -c, --addrs, ...  the options of tuplebind run; see tuplebind run --help\n"
+		 "\n"
+		 "  free     tuples to be had      claimed  ports taken in the table\n"
+		 "  others   ports that other programs have, or listen on\n"
+		 "\n"
+		 "Exit status: 0 it would be served, 1 it would not (left to the kernel, or\n"
+		 "refused), 125 tuplebind failed.\n",
+	.column = 20,
+	.words = 1,
+	.groups = {{rows, 0}, SETTINGS_UNLISTED(struct question)},
 };
 
 static const char *address_text(const struct addr *a)
@@ -244,63 +267,80 @@ static void print_text(const struct question *q)
 		print_kernel(e);
 }
 
-static void json_member(const char *name, const char *text)
+static void json_addresses(struct json *j, const struct explanation *e)
 {
-	printf(",\"%s\":", name);
-	if (text != NULL)
-		json_put(stdout, text);
-	else
-		printf("null");
-}
-
-static void json_addresses(const struct explanation *e)
-{
-	printf(",\"addresses\":[");
+	json_open(j, "addresses", '[');
 	for (unsigned i = 0; i < e->told; i++) {
 		const struct explained_address *a = &e->addresses[i];
 
-		printf("%s{\"address\":\"%s\",\"error\":", i ? "," : "", address_text(&a->addr));
-		if (a->error != 0)
-			printf("\"%s\"}", strerrorname_np(-a->error));
-		else
-			printf("null,\"free\":%u,\"late_free\":%u,\"claimed\":%u,\"sockless\":%u,"
-			       "\"others\":%u}",
-				a->free, a->late_free, a->claimed, a->sockless, a->others);
+		json_open(j, NULL, '{');
+		json_text(j, "address", address_text(&a->addr));
+		json_text(j, "error", a->error != 0 ? strerrorname_np(-a->error) : NULL);
+		if (a->error == 0) {
+			json_number(j, "free", a->free);
+			json_number(j, "late_free", a->late_free);
+			json_number(j, "claimed", a->claimed);
+			json_number(j, "sockless", a->sockless);
+			json_number(j, "others", a->others);
+		}
+		json_close(j, '}');
 	}
-	printf("]");
+	json_close(j, ']');
+}
+
+static void json_rule(struct json *j, const struct question *q)
+{
+	struct rule_text r = rule_text(q);
+
+	json_open(j, "rule", '{');
+	json_number(j, "number", r.number);
+	json_text(j, "variable", r.variable);
+	json_text(j, "from", r.place);
+	json_text(j, "text", r.words);
+	json_close(j, '}');
+	free_rule_text(&r);
+}
+
+static void json_kernel(struct json *j, const struct explanation *e)
+{
+	bool routed = e->kernel_error == 0 && e->rule_count != 0;
+
+	json_open(j, "kernel", '{');
+	json_number(j, "ports", e->kernel_ports);
+	json_number(j, "used", e->kernel_used);
+	json_text(j, "address", routed ? address_text(&e->kernel_source) : NULL);
+	json_text(j, "error", e->kernel_error != 0 ? strerrorname_np(-e->kernel_error) : NULL);
+	json_close(j, '}');
 }
 
 static void print_json(const struct question *q)
 {
 	static const char *const verdicts[] = {"served", "after reap", "kernel", "fails"};
 	const struct explanation *e = &q->e;
-	struct rule_text r = rule_text(q);
+	struct json j = {stdout, false};
 
-	printf("{\"version\":\"%s\"", TUPLEBIND_VERSION);
-	json_member("destination", q->text);
-	json_member("protocol", protocol_text(e));
-	json_member("verdict", verdicts[e->verdict]);
-	printf(",\"served\":%s", is_served(e) ? "true" : "false");
-	json_member("why", e->why);
-	json_member("error", e->error != 0 ? strerrorname_np(e->error) : NULL);
-	json_member("address", e->chosen != NULL ? address_text(&e->chosen->addr) : NULL);
-	json_member("way", e->chosen != NULL ? way_text(e) : NULL);
-	printf(",\"rule\":{\"number\":%u", r.number);
-	json_member("variable", r.variable);
-	json_member("from", r.place);
-	json_member("text", r.words);
-	printf("},\"ports\":%u,\"late_ports\":%u,\"table\":%s,\"automatic\":%s,\"pool\":%" PRIu64
-	       ",\"looked_at\":%u,\"unusable\":%u",
-		e->ports, e->late_ports, e->table_found ? "true" : "false",
-		e->automatic ? "true" : "false", e->pool_count, e->looked_at, e->set_aside);
-	json_addresses(e);
-	printf(",\"kernel\":{\"ports\":%u,\"used\":%u", e->kernel_ports, e->kernel_used);
-	json_member("address", e->kernel_error == 0 && e->rule_count != 0
-				       ? address_text(&e->kernel_source)
-				       : NULL);
-	json_member("error", e->kernel_error != 0 ? strerrorname_np(-e->kernel_error) : NULL);
-	printf("}}\n");
-	free_rule_text(&r);
+	json_open(&j, NULL, '{');
+	json_text(&j, "version", TUPLEBIND_VERSION);
+	json_text(&j, "destination", q->text);
+	json_text(&j, "protocol", protocol_text(e));
+	json_text(&j, "verdict", verdicts[e->verdict]);
+	json_bool(&j, "served", is_served(e));
+	json_text(&j, "why", e->why);
+	json_text(&j, "error", e->error != 0 ? strerrorname_np(e->error) : NULL);
+	json_text(&j, "address", e->chosen != NULL ? address_text(&e->chosen->addr) : NULL);
+	json_text(&j, "way", e->chosen != NULL ? way_text(e) : NULL);
+	json_rule(&j, q);
+	json_number(&j, "ports", e->ports);
+	json_number(&j, "late_ports", e->late_ports);
+	json_bool(&j, "table", e->table_found);
+	json_bool(&j, "automatic", e->automatic);
+	json_number(&j, "pool", e->pool_count);
+	json_number(&j, "looked_at", e->looked_at);
+	json_number(&j, "unusable", e->set_aside);
+	json_addresses(&j, e);
+	json_kernel(&j, e);
+	json_close(&j, '}');
+	putchar('\n');
 }
 
 /* "[fe80::1%eth0]:80": takes the %eth0 out, which is no part of a DEST. False: no such interface.
@@ -344,56 +384,19 @@ static int read_destination(struct question *q)
 	return 0;
 }
 
-static int read_options(struct question *q, int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"protocol", required_argument, NULL, 'p'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	int option;
-
-	while ((option = settings_getopt(&q->settings, argc, argv, options)) != -1) {
-		if (option == 'j')
-			q->json = true;
-		else if (option == 'p' && strcmp(optarg, "udp") == 0)
-			q->e.protocol = IPPROTO_UDP;
-		else if (option == 'p' && strcmp(optarg, "tcp") == 0)
-			q->e.protocol = IPPROTO_TCP;
-		else if (option == 'p')
-			return command_usage("explain",
-				"--protocol: \"%.40s\" is not a protocol; accepted: tcp, udp",
-				optarg);
-		else
-			return option == 'h' ? -1 : EXIT_TUPLEBIND;
-	}
-	return 0;
-}
-
 int explain_main(int argc, char **argv)
 {
 	static struct question q;
 	struct fault fault = {.text = ""};
-	int error, rest;
+	int error;
 
 	settings_start(&q.settings, "explain");
 	q.e.protocol = IPPROTO_TCP;
-	/* Options may stand behind the destination as well. */
-	if ((error = read_options(&q, argc, argv)) == 0 && optind < argc) {
-		q.text = argv[rest = optind];
-		argv[rest] = argv[0];
-		optind = 0;
-		error = read_options(&q, argc - rest, argv + rest);
-		argv += rest;
-		argc -= rest;
-	}
-	if (error != 0)
-		return error < 0 ? command_help(help) : error;
-	if (q.text == NULL)
+	if (!options_read(&options, &q, argc, argv, &error))
+		return error;
+	if (optind == argc)
 		return command_usage("explain", "no destination");
-	if (optind < argc)
-		return command_usage("explain", "\"%s\" is too much", argv[optind]);
+	q.text = argv[optind];
 	if ((error = read_destination(&q)) != 0 ||
 		(error = settings_apply(&q.settings, &q.config)) != 0)
 		return error;
@@ -403,7 +406,7 @@ int explain_main(int argc, char **argv)
 		print_json(&q);
 	else
 		print_text(&q);
-	if (fflush(stdout) != 0)
-		return command_fail("explain: %s", strerror(errno));
+	if ((error = command_flush("explain")) != 0)
+		return error;
 	return is_served(&q.e) ? EXIT_SUCCESS : EXIT_NOT_SERVED;
 }

@@ -10,17 +10,23 @@
 #include <string.h>
 #include <unistd.h>
 
-bool lease_option(int option, const char *value)
+static int take(const struct options *o, const struct option_row *row, void *to, const char *value)
 {
-	static const struct option options[] = {LEASE_OPTIONS};
 	static const char *const variables[] = {"TUPLEBIND_LEASE", "TUPLEBIND_LEASE_TTL",
 		"TUPLEBIND_LEASE_WAIT", "TUPLEBIND_LEASE_CA"};
 
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-		if (options[i].val == option)
-			return setenv(variables[i], value, 1) == 0;
-	return false;
+	if (setenv(variables[row - lease_rows], value, 1) == 0)
+		return 0;
+	return command_fail("%s: %s", o->subcommand, strerror(errno));
 }
+
+const struct option_row lease_rows[] = {
+	{"lease", "URL", "part of the ports from etcd://HOST[:PORT]/NAME (etcds: TLS)", take},
+	{"lease-ttl", "N", "seconds until a lease that is not renewed runs out (60)", take},
+	{"lease-wait", "N", "seconds to wait for a free part (0)", take},
+	{"lease-ca", "FILE", "trust these certificates instead of the system's", take},
+	OPTION_END,
+};
 
 bool lease_wanted(void)
 {

@@ -6,6 +6,7 @@
  * one.
  */
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/common/preload.h"
 #include "tools/common/program.h"
 #include "tools/config/settings.h"
@@ -19,11 +20,21 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static const char help[] =
-	"usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
-	"Starts PROGRAM under libtuplebind.so. Options are the variables TUPLEBIND_NAME.\n"
-	"\n" SETTINGS_HELP LEASE_HELP
-	"Exit status: the program's; 125 tuplebind failed, 126 cannot run it, 127 no such\n";
+struct request {
+	struct settings settings;
+};
+
+static const struct options options = {
+	.subcommand = "run",
+	.usage = "usage: tuplebind run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
+		 "Starts PROGRAM under libtuplebind.so. Options are the variables TUPLEBIND_NAME.\n"
+		 "\n",
+	.notes = "Exit status: the program's; 125 tuplebind failed, 126 cannot run it, 127 no "
+		 "such\n",
+	.column = 20,
+	.words = OPTIONS_PROGRAM,
+	.groups = {SETTINGS_OPTIONS(struct request), {lease_rows, 0}},
+};
 
 /* Says so when the program will not be served; an exit code when it then must not run. */
 static int check_program(
@@ -52,32 +63,20 @@ static int check_program(
 
 int run_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		LEASE_OPTIONS,
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	char library[PATH_MAX];
-	static struct settings settings;
+	static struct request r;
 	struct config config;
 	enum program_service service;
-	int option, error;
+	int error;
 
-	settings_start(&settings, "run");
-	while ((option = settings_getopt(&settings, argc, argv, options)) != -1) {
-		switch (option) {
-		case 'h':
-			return command_help(help);
-		default:
-			if (!lease_option(option, optarg))
-				return EXIT_TUPLEBIND;
-		}
-	}
+	settings_start(&r.settings, "run");
+	if (!options_read(&options, &r, argc, argv, &error))
+		return error;
 	if (optind == argc)
 		return command_usage("run", "no program to run");
-	if (lease_wanted() && (error = lease_take_parts(&settings)) != 0)
+	if (lease_wanted() && (error = lease_take_parts(&r.settings)) != 0)
 		return error;
-	if ((error = settings_apply(&settings, &config)) != 0)
+	if ((error = settings_apply(&r.settings, &config)) != 0)
 		return error;
 	if (lease_wanted() && !config.disabled)
 		return lease_become(argv + optind);

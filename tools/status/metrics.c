@@ -3,59 +3,67 @@
  * collector, or as the answer to one HTTP request.
  */
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/status/http.h"
 #include "tools/status/openmetrics.h"
 #include "tools/subcommands.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char help[] =
-	"usage: tuplebind metrics [--output FILE | --http] [OPTION...]\n"
-	"\n"
-	"Prints this user's tuple tables as OpenMetrics text, for Prometheus\n"
-	"(docs/metrics.md).\n"
-	"\n"
-	"  --output FILE     write FILE, and replace it in one step: for node_exporter's\n"
-	"                    textfile collector, which wants it to end in .prom\n"
-	"  --http            answer one HTTP request on stdin and stdout, for a socket\n"
-	"                    unit of systemd with Accept=yes\n"
-	"  --all-users       those of other users as well, for root\n"
-	"  --lanes N         of each table so many lanes, the fullest (default 20)\n"
-	"  --addresses N     so many local addresses (default 50)\n"
-	"  --destinations N  so many destinations (default 20)\n"
-	"  --ports LIST      the ports a lane can have, as TUPLEBIND_PORTS has them.\n"
-	"                    Default: what the attached processes were started with, else\n"
-	"                    what the kernel offers\n";
 
 #define LIMIT_MAX 100000
 
 struct request {
 	struct openmetrics_limits limits;
 	const char *output, *ports;
-	bool http, helped, all_users;
+	bool http, all_users;
+};
+
+static const struct option_row rows[] = {
+	OPTION_TEXT(struct request, output, "output", "FILE",
+		"write FILE, and replace it in one step: for node_exporter's\n"
+		"textfile collector, which wants it to end in .prom"),
+	OPTION_SWITCH(struct request, http, "http",
+		"answer one HTTP request on stdin and stdout, for a socket\n"
+		"unit of systemd with Accept=yes"),
+	OPTION_SWITCH(
+		struct request, all_users, "all-users", "those of other users as well, for root"),
+	{"lanes", "N", "of each table so many lanes, the fullest (default 20)", option_number,
+		offsetof(struct request, limits.lanes), .max = LIMIT_MAX},
+	{"addresses", "N", "so many local addresses (default 50)", option_number,
+		offsetof(struct request, limits.addresses), .max = LIMIT_MAX},
+	{"destinations", "N", "so many destinations (default 20)", option_number,
+		offsetof(struct request, limits.destinations), .max = LIMIT_MAX},
+	OPTION_TEXT(struct request, ports, "ports", "LIST",
+		"the ports a lane can have, as TUPLEBIND_PORTS has them.\n"
+		"Default: what the attached processes were started with, else\n"
+		"what the kernel offers"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "metrics",
+	.usage = "usage: tuplebind metrics [--output FILE | --http] [OPTION...]\n"
+		 "\n"
+		 "Prints this user's tuple tables as OpenMetrics text, for Prometheus\n"
+		 "(docs/metrics.md).\n"
+		 "\n",
+	.column = 20,
+	.groups = {{rows, 0}},
 };
 
 /* Makes the whole text. 0, or EXIT_TUPLEBIND with the reason told; the caller frees. */
 static int make_text(const struct request *r, char **text, size_t *length)
 {
-	struct capacity_base base;
 	struct snapshots all;
-	struct fault fault;
 
 	*text = NULL;
-	if (capacity_base_read(&base, r->ports, &fault) < 0)
-		return command_usage("metrics", "--ports: %s", fault.text);
-	if (snapshots_take(&all, &base, r->all_users, &fault) < 0) {
-		snapshots_free(&all);
-		return command_fail("metrics: %s", fault.text);
-	}
-	for (size_t i = 0; i < all.fault_count; i++)
-		command_fail("metrics: %s", all.faults[i].text);
+	int code = snapshots_take_told(&all, "metrics", r->ports, r->all_users);
+	if (code != 0)
+		return code;
 	FILE *to = open_memstream(text, length);
 	if (to != NULL)
 		openmetrics_write(to, &all, &r->limits);
@@ -134,80 +142,17 @@ static int answer(const struct request *r)
 	return code;
 }
 
-static int read_limit(const char *option, const char *value, uint64_t *limit)
-{
-	if (parse_number(value, 0, LIMIT_MAX, limit) == 0)
-		return 0;
-	return command_usage(
-		"metrics", "--%s: \"%s\" is not a number (0-%d)", option, value, LIMIT_MAX);
-}
-
-static int read_options(int argc, char **argv, struct request *r)
-{
-	static const struct option options[] = {
-		{"addresses", required_argument, NULL, 'a'},
-		{"all-users", no_argument, NULL, 'u'},
-		{"destinations", required_argument, NULL, 'd'},
-		{"http", no_argument, NULL, 'w'},
-		{"lanes", required_argument, NULL, 'l'},
-		{"output", required_argument, NULL, 'o'},
-		{"ports", required_argument, NULL, 'p'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	int option, code = 0;
-
-	opterr = 0;
-	while (code == 0 && (option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-		switch (option) {
-		case 'a':
-			code = read_limit("addresses", optarg, &r->limits.addresses);
-			break;
-		case 'd':
-			code = read_limit("destinations", optarg, &r->limits.destinations);
-			break;
-		case 'l':
-			code = read_limit("lanes", optarg, &r->limits.lanes);
-			break;
-		case 'o':
-			r->output = optarg;
-			break;
-		case 'p':
-			r->ports = optarg;
-			break;
-		case 'u':
-			r->all_users = true;
-			break;
-		case 'w':
-			r->http = true;
-			break;
-		case 'h':
-			r->helped = true;
-			return command_help(help);
-		case ':':
-			return command_usage("metrics", "%s wants a value", argv[optind - 1]);
-		default:
-			return command_usage("metrics", "%s is not an option", argv[optind - 1]);
-		}
-	}
-	if (code != 0)
-		return code;
-	if (optind < argc)
-		return command_usage("metrics", "\"%s\" is too much", argv[optind]);
-	if (r->http && r->output != NULL)
-		return command_usage("metrics", "--output and --http do not go together");
-	return 0;
-}
-
 int metrics_main(int argc, char **argv)
 {
 	struct request request = {.limits = {.lanes = 20, .addresses = 50, .destinations = 20}};
 	char *text = NULL;
 	size_t length = 0;
+	int code;
 
-	int code = read_options(argc, argv, &request);
-	if (code != 0 || request.helped)
+	if (!options_read(&options, &request, argc, argv, &code))
 		return code;
+	if (request.http && request.output != NULL)
+		return command_usage("metrics", "--output and --http do not go together");
 	if (request.http)
 		return answer(&request);
 	code = make_text(&request, &text, &length);

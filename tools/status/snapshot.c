@@ -613,6 +613,23 @@ int snapshots_take(
 	return error;
 }
 
+int snapshots_take_told(
+	struct snapshots *all, const char *subcommand, const char *ports, bool all_users)
+{
+	struct capacity_base base;
+	struct fault fault;
+
+	if (capacity_base_read(&base, ports, &fault) < 0)
+		return command_usage(subcommand, "--ports: %s", fault.text);
+	if (snapshots_take(all, &base, all_users, &fault) < 0) {
+		snapshots_free(all);
+		return command_fail("%s: %s", subcommand, fault.text);
+	}
+	for (size_t i = 0; i < all->fault_count; i++)
+		command_fail("%s: %s", subcommand, all->faults[i].text);
+	return 0;
+}
+
 void snapshots_free(struct snapshots *all)
 {
 	for (size_t i = 0; i < all->count; i++)

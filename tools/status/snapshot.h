@@ -12,8 +12,8 @@
  */
 #pragma once
 
-#include "tools/status/capacity.h"
 #include "tools/common/command.h"
+#include "tools/status/capacity.h"
 
 #include "table/table.h"
 
@@ -79,13 +79,20 @@ struct snapshots {
 
 /*
  * Reads the tables of this user, or of @all_users, those of this network namespace first. Others'
- * are read each in a process of its own (tools/common/apart.h), and of each their million fullest lanes at
- * most. Returns 0, or -errno with the fault told when there is not even a list; a single table that
- * cannot be read is among the faults. Free with snapshots_free(), also on error.
+ * are read each in a process of its own (tools/common/apart.h), and of each their million fullest
+ * lanes at most. Returns 0, or -errno with the fault told when there is not even a list; a single
+ * table that cannot be read is among the faults. Free with snapshots_free(), also on error.
  */
 int snapshots_take(
 	struct snapshots *all, const struct capacity_base *base, bool all_users, struct fault *f);
 void snapshots_free(struct snapshots *all);
+
+/*
+ * The same for a subcommand: @ports is what its --ports says (NULL: nothing), and what is wrong is
+ * told in its name. Returns 0 or an exit code, then there is nothing to be freed.
+ */
+int snapshots_take_told(
+	struct snapshots *all, const char *subcommand, const char *ports, bool all_users);
 
 /* Sorts all sums of a table by lane, so that snapshot_find() finds in them; it finds nothing else.
  */

@@ -6,6 +6,7 @@
  */
 #include "tools/common/colours.h"
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/status/display.h"
 #include "tools/status/statusjson.h"
 #include "tools/subcommands.h"
@@ -13,40 +14,49 @@
 #include <bsd/libutil.h>
 #include <bsd/stdlib.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static const char help[] =
-	"usage: tuplebind status [--json [--details]] [--lanes N] [--ports LIST]\n"
-	"                        [--all-users]\n"
-	"\n"
-	"Shows this user's tuple tables: what is taken, by lane, by local address and by\n"
-	"destination, which processes are attached, and what became of their connects. A\n"
-	"lane is all tuples from one local address to one destination; a claim is a port\n"
-	"taken.\n"
-	"\n"
-	"  --lanes N     how many of each to show, the fullest first (default 10);\n"
-	"                0: none\n"
-	"  --ports LIST  the ports a lane can have, as TUPLEBIND_PORTS has them. Default:\n"
-	"                what the attached processes were started with, else what the\n"
-	"                kernel offers\n"
-	"  --json        one JSON object, for programs\n"
-	"  --details     with --json: all that is known, all lanes (docs/status-json.md)\n"
-	"  --all-users   those of other users as well, for root\n"
-	"\n"
-	"Colours on a terminal only, and not with NO_COLOR set or TERM=dumb.\n";
-
-#define LANES_DEFAULT 10
-#define LANES_MAX     1000000
-#define WIDTH	      80
+#define LANES_DEFAULT	10
+#define LANES_MAX	1000000
+#define LANES_NOT_GIVEN UINT64_MAX
+#define WIDTH		80
 
 struct request {
 	bool json, details, all_users;
 	uint64_t lanes;
-	bool lanes_given;
 	const char *ports;
+};
+
+static const struct option_row rows[] = {
+	{"lanes", "N", "how many of each to show, the fullest first (default 10);\n0: none",
+		option_number, offsetof(struct request, lanes), .max = LANES_MAX},
+	OPTION_TEXT(struct request, ports, "ports", "LIST",
+		"the ports a lane can have, as TUPLEBIND_PORTS has them. Default:\n"
+		"what the attached processes were started with, else what the\n"
+		"kernel offers"),
+	OPTION_SWITCH(struct request, json, "json", "one JSON object, for programs"),
+	OPTION_SWITCH(struct request, details, "details",
+		"with --json: all that is known, all lanes (docs/status-json.md)"),
+	OPTION_SWITCH(
+		struct request, all_users, "all-users", "those of other users as well, for root"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "status",
+	.usage = "usage: tuplebind status [--json [--details]] [--lanes N] [--ports LIST]\n"
+		 "                        [--all-users]\n"
+		 "\n"
+		 "Shows this user's tuple tables: what is taken, by lane, by local address and by\n"
+		 "destination, which processes are attached, and what became of their connects. A\n"
+		 "lane is all tuples from one local address to one destination; a claim is a port\n"
+		 "taken.\n"
+		 "\n",
+	.notes = "\nColours on a terminal only, and not with NO_COLOR set or TERM=dumb.\n",
+	.column = 16,
+	.groups = {{rows, 0}},
 };
 
 static void put_level(enum display_level level)
@@ -278,86 +288,25 @@ static void print_text(const struct snapshots *all, uint64_t most)
 			display_plural(all->others, "table", "tables"));
 }
 
-/* 0, or the exit code when help was given or something is wrong: *end then. */
-static int read_options(int argc, char **argv, struct request *r, bool *end)
-{
-	static const struct option options[] = {
-		{"all-users", no_argument, NULL, 'a'},
-		{"details", no_argument, NULL, 'd'},
-		{"json", no_argument, NULL, 'j'},
-		{"lanes", required_argument, NULL, 'l'},
-		{"ports", required_argument, NULL, 'p'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	int option;
-
-	opterr = 0;
-	*end = true;
-	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-		switch (option) {
-		case 'a':
-			r->all_users = true;
-			break;
-		case 'd':
-			r->details = true;
-			break;
-		case 'j':
-			r->json = true;
-			break;
-		case 'l':
-			if (parse_number(optarg, 0, LANES_MAX, &r->lanes) < 0)
-				return command_usage("status",
-					"--lanes: \"%s\" is not a number (0-1000000)", optarg);
-			r->lanes_given = true;
-			break;
-		case 'p':
-			r->ports = optarg;
-			break;
-		case 'h':
-			return command_help(help);
-		case ':':
-			return command_usage("status", "%s wants a value", argv[optind - 1]);
-		default:
-			return command_usage("status", "%s is not an option", argv[optind - 1]);
-		}
-	}
-	if (optind < argc)
-		return command_usage("status", "\"%s\" is too much", argv[optind]);
-	if (r->details && !r->json)
-		return command_usage("status", "--details goes with --json");
-	*end = false;
-	return 0;
-}
-
 int status_main(int argc, char **argv)
 {
-	struct request request = {.lanes = LANES_DEFAULT};
-	struct capacity_base base;
+	struct request r = {.lanes = LANES_NOT_GIVEN};
 	struct snapshots all;
-	struct fault fault;
-	bool end;
+	int code;
 
-	int code = read_options(argc, argv, &request, &end);
-	if (end)
+	if (!options_read(&options, &r, argc, argv, &code))
 		return code;
-	if (capacity_base_read(&base, request.ports, &fault) < 0)
-		return command_usage("status", "--ports: %s", fault.text);
-	if (snapshots_take(&all, &base, request.all_users, &fault) < 0) {
-		snapshots_free(&all);
-		return command_fail("status: %s", fault.text);
-	}
-	for (size_t i = 0; i < all.fault_count; i++)
-		command_fail("status: %s", all.faults[i].text);
-	if (request.json)
-		status_print_json(
-			&all, request.details, request.lanes_given ? request.lanes : UINT64_MAX);
+	if (r.details && !r.json)
+		return command_usage("status", "--details goes with --json");
+	if ((code = snapshots_take_told(&all, "status", r.ports, r.all_users)) != 0)
+		return code;
+	if (r.json)
+		status_print_json(&all, r.details, r.lanes);
 	else
-		print_text(&all, request.lanes);
+		print_text(&all, r.lanes != LANES_NOT_GIVEN ? r.lanes : LANES_DEFAULT);
 	/* One table that cannot be read, of another version perhaps, does not spoil the others. */
 	code = all.count == 0 && all.fault_count > 0 ? EXIT_TUPLEBIND : EXIT_SUCCESS;
 	snapshots_free(&all);
-	if (fflush(stdout) != 0)
-		return command_fail("status: %s", strerror(errno));
-	return code;
+	int error = command_flush("status");
+	return error != 0 ? error : code;
 }

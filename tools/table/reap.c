@@ -7,6 +7,7 @@
  */
 #include "tools/common/apart.h"
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/common/progress.h"
 #include "tools/subcommands.h"
 
@@ -14,19 +15,31 @@
 #include "table/reap.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] =
-	"usage: tuplebind reap [--all-users]\n"
-	"\n"
-	"Gives back the claims whose sockets the kernel no longer has, in all tables of\n"
-	"this user in this network namespace. Connects go on meanwhile. Programs do the\n"
-	"same by themselves when a lane is full.\n"
-	"\n"
-	"  --all-users  in those of other users as well, for root\n";
+struct request {
+	bool all_users;
+};
+
+static const struct option_row rows[] = {
+	OPTION_SWITCH(struct request, all_users, "all-users",
+		"in those of other users as well, for root"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "reap",
+	.usage = "usage: tuplebind reap [--all-users]\n"
+		 "\n"
+		 "Gives back the claims whose sockets the kernel no longer has, in all tables of\n"
+		 "this user in this network namespace. Connects go on meanwhile. Programs do the\n"
+		 "same by themselves when a lane is full.\n"
+		 "\n",
+	.column = 15,
+	.groups = {{rows, 0}},
+};
 
 /* Which claims the kernel has sockets for: eight words for each slab of the table. */
 struct seen {
@@ -205,23 +218,8 @@ static int reap_tables(bool all_users)
 
 int reap_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"all-users", no_argument, NULL, 'a'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	bool all_users = false;
-	int option;
+	struct request r = {.all_users = false};
+	int code;
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (option == 'h')
-			return command_help(help);
-		if (option != 'a')
-			return command_usage("reap", "%s is not an option", argv[optind - 1]);
-		all_users = true;
-	}
-	if (optind < argc)
-		return command_usage("reap", "\"%s\" is too much", argv[optind]);
-	return reap_tables(all_users);
+	return options_read(&options, &r, argc, argv, &code) ? reap_tables(r.all_users) : code;
 }

@@ -8,6 +8,7 @@
  */
 #include "tools/common/apart.h"
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/common/owntable.h"
 #include "tools/subcommands.h"
 
@@ -16,23 +17,39 @@
 #include <bsd/libutil.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char help[] =
-	"usage: tuplebind reset [--force] [--all-users] [TABLE]\n"
-	"\n"
-	"Removes the table TABLE (a name as TUPLEBIND_TABLE or tuplebind status has it),\n"
-	"or all tables, of this user in this network namespace. Programs that start later\n"
-	"make a new one. While a program is attached to it a table is left alone.\n"
-	"\n"
-	"  --force      also then: its programs go on with it, and know nothing any more\n"
-	"               of the claims of those that start later\n"
-	"  --all-users  those of other users as well, for root\n"
-	"\n"
-	"Exit status: 0 all that was asked for is gone, 125 something was left.\n";
+struct request {
+	const char *wanted; /* NULL: all */
+	bool force, all_users;
+	struct netns ns;
+};
+
+static const struct option_row rows[] = {
+	OPTION_SWITCH(struct request, force, "force",
+		"also then: its programs go on with it, and know nothing any more\n"
+		"of the claims of those that start later"),
+	OPTION_SWITCH(
+		struct request, all_users, "all-users", "those of other users as well, for root"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "reset",
+	.usage =
+		"usage: tuplebind reset [--force] [--all-users] [TABLE]\n"
+		"\n"
+		"Removes the table TABLE (a name as TUPLEBIND_TABLE or tuplebind status has it),\n"
+		"or all tables, of this user in this network namespace. Programs that start later\n"
+		"make a new one. While a program is attached to it a table is left alone.\n"
+		"\n",
+	.notes = "\nExit status: 0 all that was asked for is gone, 125 something was left.\n",
+	.column = 15,
+	.words = 1,
+	.groups = {{rows, 0}},
+};
 
 #define NAMED_MAX 5 /* processes in a message */
 
@@ -212,12 +229,6 @@ static bool is_wanted(const char *wanted, const char *file, const char *own)
 	       strncmp(wanted, shown, strlen(wanted)) == 0;
 }
 
-struct request {
-	const char *wanted; /* NULL: all */
-	bool force, all_users;
-	struct netns ns;
-};
-
 /* Of a file that is none of those that were asked for. */
 #define NOT_ASKED_FOR 1
 
@@ -290,32 +301,11 @@ static int reset_tables(struct request *r)
 
 int reset_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"all-users", no_argument, NULL, 'a'},
-		{"force", no_argument, NULL, 'f'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	struct request request = {.force = false};
-	int option;
+	int code;
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (option) {
-		case 'a':
-			request.all_users = true;
-			break;
-		case 'f':
-			request.force = true;
-			break;
-		case 'h':
-			return command_help(help);
-		default:
-			return command_usage("reset", "%s is not an option", argv[optind - 1]);
-		}
-	}
-	if (argc - optind > 1)
-		return command_usage("reset", "\"%s\" is too much", argv[optind + 1]);
+	if (!options_read(&options, &request, argc, argv, &code))
+		return code;
 	const char *wanted = argv[optind];
 	if (wanted != NULL && strcmp(wanted, TABLE_PRIVATE) == 0)
 		return command_usage("reset", "a private table ends with its program");
@@ -326,7 +316,6 @@ int reset_main(int argc, char **argv)
 			wanted);
 	request.wanted = wanted;
 	int status = reset_tables(&request);
-	if (fflush(stdout) != 0)
-		return command_fail("reset: %s", strerror(errno));
-	return status;
+	code = command_flush("reset");
+	return code != 0 ? code : status;
 }

@@ -8,10 +8,10 @@
 
 #include "tools/common/colours.h"
 #include "tools/common/command.h"
+#include "tools/common/options.h"
 #include "tools/status/display.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <ncurses.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,21 +21,37 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char help[] =
-	"usage: tuplebind top [--delay SECONDS] [--ports LIST] [--all-users]\n"
-	"\n"
-	"Shows this user's tuple tables, live: lanes, local addresses, destinations and\n"
-	"processes, how full they are and what changes. h shows the keys, q quits.\n"
-	"\n"
-	"  --delay SECONDS  between two looks at the tables (default 1)\n"
-	"  --ports LIST     the ports a lane can have, as TUPLEBIND_PORTS has them.\n"
-	"                   Default: what the attached processes were started with, else\n"
-	"                   what the kernel offers\n"
-	"  --all-users      those of other users as well, for root\n"
-	"\n"
-	"NO_COLOR is respected. Not on a terminal: tuplebind status.\n";
-
 #define DELAY_MAX 3600
+
+struct request {
+	uint64_t delay; /* seconds */
+	const char *ports;
+	bool all_users;
+};
+
+static const struct option_row option_rows[] = {
+	{"delay", "SECONDS", "between two looks at the tables (default 1)", option_number,
+		offsetof(struct request, delay), .min = 1, .max = DELAY_MAX, .unit = "seconds"},
+	OPTION_TEXT(struct request, ports, "ports", "LIST",
+		"the ports a lane can have, as TUPLEBIND_PORTS has them.\n"
+		"Default: what the attached processes were started with, else\n"
+		"what the kernel offers"),
+	OPTION_SWITCH(
+		struct request, all_users, "all-users", "those of other users as well, for root"),
+	OPTION_END,
+};
+
+static const struct options options = {
+	.subcommand = "top",
+	.usage = "usage: tuplebind top [--delay SECONDS] [--ports LIST] [--all-users]\n"
+		 "\n"
+		 "Shows this user's tuple tables, live: lanes, local addresses, destinations and\n"
+		 "processes, how full they are and what changes. h shows the keys, q quits.\n"
+		 "\n",
+	.notes = "\nNO_COLOR is respected. Not on a terminal: tuplebind status.\n",
+	.column = 19,
+	.groups = {{option_rows, 0}},
+};
 
 static volatile sig_atomic_t ended;
 
@@ -152,65 +168,24 @@ static int start_screen(void)
 	return 0;
 }
 
-static int read_options(
-	int argc, char **argv, uint64_t *delay, const char **ports, bool *all_users, bool *helped)
-{
-	static const struct option options[] = {
-		{"all-users", no_argument, NULL, 'a'},
-		{"delay", required_argument, NULL, 'd'},
-		{"ports", required_argument, NULL, 'p'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	int option;
-
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-		switch (option) {
-		case 'a':
-			*all_users = true;
-			break;
-		case 'd':
-			if (parse_number(optarg, 1, DELAY_MAX, delay) < 0)
-				return command_usage("top",
-					"--delay: \"%s\" is not a number of seconds (1-3600)",
-					optarg);
-			break;
-		case 'p':
-			*ports = optarg;
-			break;
-		case 'h':
-			*helped = true;
-			fputs(help, stdout);
-			return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
-		case ':':
-			return command_usage("top", "%s wants a value", argv[optind - 1]);
-		default:
-			return command_usage("top", "%s is not an option", argv[optind - 1]);
-		}
-	}
-	return optind < argc ? command_usage("top", "\"%s\" is too much", argv[optind]) : 0;
-}
-
 int main(int argc, char **argv)
 {
 	static struct top top;
-	const char *ports = NULL;
-	uint64_t delay = 1;
-	bool helped = false;
+	struct request r = {.delay = 1};
 	struct fault fault;
 	sigset_t awake;
+	int code;
 
-	int code = read_options(argc, argv, &delay, &ports, &top.all_users, &helped);
-	if (code != 0 || helped)
+	if (!options_read(&options, &r, argc, argv, &code))
 		return code;
-	if (capacity_base_read(&top.base, ports, &fault) < 0)
+	top.all_users = r.all_users;
+	if (capacity_base_read(&top.base, r.ports, &fault) < 0)
 		return command_usage("top", "--ports: %s", fault.text);
 	catch_signals(&awake);
 	code = start_screen();
 	if (code != 0)
 		return code;
-	run(&top, (double)delay, &awake);
+	run(&top, (double)r.delay, &awake);
 	endwin();
 	free(top.rows);
 	snapshots_free(&top.now);

@@ -2,7 +2,8 @@
  * tuplebind-top: the tables live, in the terminal.
  *
  * One table is shown at a time, in one of four views. Everything that is drawn comes from the last
- * two snapshots (tools/status/snapshot.h): numbers from the last, rates from what changed between them.
+ * two snapshots (tools/status/snapshot.h): numbers from the last, rates from what changed between
+ * them.
  */
 #pragma once
 
