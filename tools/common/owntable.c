@@ -2,7 +2,6 @@
 
 #include "table/table.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,15 +25,12 @@ bool owntable_name(const struct netns *ns, const char *file, char name[static OW
 
 static bool maps(pid_t pid, const struct stat *file)
 {
-	char path[64], *line = NULL;
+	FILE *list = proc_open(pid, "maps");
+	char *line = NULL;
 	size_t size = 0;
 	bool found = false;
 
-	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-	FILE *list = fopen(path, "re");
-	if (list == NULL)
-		return false;
-	while (!found && getline(&line, &size, list) > 0) {
+	while (list != NULL && !found && getline(&line, &size, list) > 0) {
 		unsigned major_number, minor_number;
 		unsigned long long inode;
 
@@ -44,21 +40,28 @@ static bool maps(pid_t pid, const struct stat *file)
 			minor_number == minor(file->st_dev);
 	}
 	free(line);
-	fclose(list);
+	if (list != NULL)
+		fclose(list);
 	return found;
 }
 
-void owntable_users(const struct stat *file, owntable_user *visit, void *context)
+struct search {
+	const struct stat *file;
+	proc_visit *visit;
+	void *context;
+};
+
+static void look_at_process(void *context, pid_t pid)
 {
-	DIR *directory = opendir("/proc");
-	const struct dirent *entry;
+	const struct search *s = context;
 
-	while (directory != NULL && (entry = readdir(directory)) != NULL) {
-		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+	if (pid != getpid() && maps(pid, s->file))
+		s->visit(s->context, pid);
+}
 
-		if (pid > 0 && pid != getpid() && maps(pid, file))
-			visit(context, pid);
-	}
-	if (directory != NULL)
-		closedir(directory);
+void owntable_users(const struct stat *file, proc_visit *visit, void *context)
+{
+	struct search s = {file, visit, context};
+
+	proc_each(look_at_process, &s);
 }

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include "tools/common/proc.h"
+
 #include "kernel/netns.h"
 
 #include <stdbool.h>
@@ -16,12 +18,9 @@
 #define OWNTABLE_NAME 256
 bool owntable_name(const struct netns *ns, const char *file, char name[static OWNTABLE_NAME]);
 
-/* Called for a process that has a table mapped. */
-typedef void owntable_user(void *context, pid_t pid);
-
 /*
  * Visits the processes that have the file mapped, as far as this user may look (/proc/PID/maps):
  * a process is there from its start on, whatever the table says. Not the calling process. One
  * small file for each process of the host.
  */
-void owntable_users(const struct stat *file, owntable_user *visit, void *context);
+void owntable_users(const struct stat *file, proc_visit *visit, void *context);

@@ -8,6 +8,7 @@
 #include "tools/common/command.h"
 #include "tools/common/options.h"
 #include "tools/common/portrange.h"
+#include "tools/common/proc.h"
 #include "tools/config/settings.h"
 #include "tools/subcommands.h"
 
@@ -144,22 +145,20 @@ static int print_settings(const struct settings *s, bool here)
 	return command_flush("config");
 }
 
-static FILE *open_of(unsigned long pid, const char *name)
+static FILE *open_of(pid_t pid, const char *name)
 {
-	char path[64];
+	FILE *file = proc_open(pid, name);
 
-	snprintf(path, sizeof path, "/proc/%lu/%s", pid, name);
-	FILE *file = fopen(path, "re");
 	if (file == NULL && errno == ENOENT)
-		command_fail("config: there is no process %lu", pid);
+		command_fail("config: there is no process %d", (int)pid);
 	else if (file == NULL)
-		command_fail(
-			"config: %s: %s; accepted: a process of this user", path, strerror(errno));
+		command_fail("config: /proc/%d/%s: %s; accepted: a process of this user", (int)pid,
+			name, strerror(errno));
 	return file;
 }
 
 /* Makes the environment of a process the one of this process. */
-static int take_environment(unsigned long pid)
+static int take_environment(pid_t pid)
 {
 	FILE *file = open_of(pid, "environ");
 	char *item = NULL;
@@ -184,10 +183,11 @@ static int take_environment(unsigned long pid)
 	fclose(file);
 	if (!sound)
 		return command_fail(
-			"config: process %lu has written over its environment, as programs do "
+			"config: process %d has written over its environment, as programs do "
 			"that show a title in ps; what it was started with cannot be told",
-			pid);
-	return error == 0 ? 0 : command_fail("config: /proc/%lu/environ: %s", pid, strerror(error));
+			(int)pid);
+	return error == 0 ? 0
+			  : command_fail("config: /proc/%d/environ: %s", (int)pid, strerror(error));
 }
 
 /* The file of one line of /proc/PID/maps, "" for a line without one. */
@@ -205,7 +205,7 @@ static bool begins(const char *text, const char *with)
 }
 
 /* Says in one line what the library does in a process. */
-static int print_service(unsigned long pid, const char *table)
+static int print_service(pid_t pid, const char *table)
 {
 	FILE *file = open_of(pid, "maps");
 	char library[PATH_MAX] = "", mapped_table[PATH_MAX] = "";
@@ -225,23 +225,25 @@ static int print_service(unsigned long pid, const char *table)
 	free(line);
 	fclose(file);
 	if (library[0] == '\0')
-		printf("process %lu has no tuplebind loaded\n", pid);
+		printf("process %d has no tuplebind loaded\n", (int)pid);
 	else if (mapped_table[0] != '\0')
-		printf("process %lu has %s loaded, with table %s\n", pid, library, mapped_table);
+		printf("process %d has %s loaded, with table %s\n", (int)pid, library,
+			mapped_table);
 	else if (table != NULL && strcmp(table, TABLE_PRIVATE) == 0)
-		printf("process %lu has %s loaded, with a private table or none\n", pid, library);
-	else
-		printf("process %lu has %s loaded, with no table: it runs without tuplebind\n", pid,
+		printf("process %d has %s loaded, with a private table or none\n", (int)pid,
 			library);
+	else
+		printf("process %d has %s loaded, with no table: it runs without tuplebind\n",
+			(int)pid, library);
 	return 0;
 }
 
-static bool same_namespace(unsigned long pid)
+static bool same_namespace(pid_t pid)
 {
 	struct stat ours, theirs;
-	char path[64];
+	char path[PROC_PATH_MAX];
 
-	snprintf(path, sizeof path, "/proc/%lu/ns/net", pid);
+	proc_path(pid, "ns/net", path);
 	return stat("/proc/self/ns/net", &ours) == 0 && stat(path, &theirs) == 0 &&
 	       ours.st_ino == theirs.st_ino;
 }
@@ -258,12 +260,12 @@ static int show_process(const struct settings *given, const char *text)
 			return command_usage("config", "%s", only);
 	if (parse_number(text, 1, INT32_MAX, &pid) < 0)
 		return command_usage("config", "--pid: \"%.60s\" is not a process id", text);
-	if ((error = take_environment(pid)) != 0)
+	if ((error = take_environment((pid_t)pid)) != 0)
 		return error;
 	settings_start(&settings, "config");
-	if ((error = print_service(pid, getenv("TUPLEBIND_TABLE"))) != 0)
+	if ((error = print_service((pid_t)pid, getenv("TUPLEBIND_TABLE"))) != 0)
 		return error;
-	return print_settings(&settings, same_namespace(pid));
+	return print_settings(&settings, same_namespace((pid_t)pid));
 }
 
 int config_main(int argc, char **argv)

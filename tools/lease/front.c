@@ -114,7 +114,7 @@ static void kill_family(void)
 {
 	static const struct timespec step = {.tv_nsec = 20000000};
 
-	while (family_signal(SIGKILL, 0) > 0 || waitpid(-1, NULL, WNOHANG) >= 0) {
+	while (family_signal(SIGKILL) > 0 || waitpid(-1, NULL, WNOHANG) >= 0) {
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
 		nanosleep(&step, NULL);

@@ -1,5 +1,7 @@
 #include "tools/status/capacity.h"
 
+#include "tools/common/proc.h"
+
 #include "choose/ports.h"
 #include "kernel/sysctl.h"
 
@@ -41,13 +43,12 @@ int capacity_base_read(struct capacity_base *base, const char *given, struct fau
 static int ports_of(pid_t pid, char **value)
 {
 	static const char variable[] = "TUPLEBIND_PORTS=";
-	char path[32], *item = NULL;
+	char *item = NULL;
 	size_t size = 0, total = 0;
 	ssize_t length;
 	int found = 0;
 
-	snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-	FILE *file = fopen(path, "re");
+	FILE *file = proc_open(pid, "environ");
 	if (file == NULL)
 		return -1;
 	while (total < ENVIRONMENT_MAX && (length = getdelim(&item, &size, '\0', file)) > 0) {

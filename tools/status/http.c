@@ -1,5 +1,7 @@
 #include "tools/status/http.h"
 
+#include "tools/common/clock.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -7,26 +9,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-static int64_t milliseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Waits for one of @events on @fd until @deadline. */
-static bool wait_for(int fd, short events, int64_t deadline)
+static bool wait_for(int fd, short events, uint64_t deadline)
 {
 	struct pollfd file = {.fd = fd, .events = events};
 	int got;
 
 	do {
-		int64_t left = deadline - milliseconds();
-		got = poll(&file, 1, left > 0 ? (int)left : 0);
+		uint64_t now = clock_ms(CLOCK_MONOTONIC);
+
+		got = poll(&file, 1, now < deadline ? (int)(deadline - now) : 0);
 	} while (got < 0 && errno == EINTR);
 	return got > 0;
 }
@@ -37,7 +31,7 @@ static bool wait_for(int fd, short events, int64_t deadline)
  */
 static int read_head(char *text, size_t size, size_t *read_bytes)
 {
-	int64_t deadline = milliseconds() + INT64_C(1000) * HTTP_SECONDS;
+	uint64_t deadline = clock_ms(CLOCK_MONOTONIC) + UINT64_C(1000) * HTTP_SECONDS;
 	size_t length = 0;
 
 	while (length < size - 1 && wait_for(STDIN_FILENO, POLLIN, deadline)) {
@@ -98,7 +92,7 @@ int http_read(struct http_request *r)
 
 static int write_all(const char *bytes, size_t length)
 {
-	int64_t deadline = milliseconds() + INT64_C(1000) * HTTP_SECONDS;
+	uint64_t deadline = clock_ms(CLOCK_MONOTONIC) + UINT64_C(1000) * HTTP_SECONDS;
 
 	for (size_t at = 0; at < length;) {
 		if (!wait_for(STDOUT_FILENO, POLLOUT, deadline))
@@ -115,7 +109,7 @@ static int write_all(const char *bytes, size_t length)
 /* Reads what is left of a request: closing with something unread would take the answer back. */
 static void linger(void)
 {
-	int64_t deadline = milliseconds() + INT64_C(1000) * HTTP_SECONDS;
+	uint64_t deadline = clock_ms(CLOCK_MONOTONIC) + UINT64_C(1000) * HTTP_SECONDS;
 	char rest[4096];
 
 	if (shutdown(STDOUT_FILENO, SHUT_WR) < 0)

@@ -3,6 +3,7 @@
  * collector, or as the answer to one HTTP request.
  */
 #include "tools/common/command.h"
+#include "tools/common/io.h"
 #include "tools/common/options.h"
 #include "tools/status/http.h"
 #include "tools/status/openmetrics.h"
@@ -73,28 +74,15 @@ static int make_text(const struct request *r, char **text, size_t *length)
 	return 0;
 }
 
-static int write_all(int fd, const char *text, size_t length)
-{
-	while (length > 0) {
-		ssize_t put = write(fd, text, length);
-
-		if (put < 0 && errno != EINTR)
-			return -errno;
-		text += put > 0 ? put : 0;
-		length -= put > 0 ? (size_t)put : 0;
-	}
-	return 0;
-}
-
 /* Puts the text into a new file, on the disk, with the rights of any new file. */
 static int fill(int fd, const char *text, size_t length)
 {
 	mode_t mask = umask(0);
 
 	umask(mask);
-	int error = write_all(fd, text, length);
-	if (error == 0 && (fchmod(fd, 0666 & ~mask) < 0 || fsync(fd) < 0))
-		error = -errno;
+	bool written =
+		io_write_all(fd, text, length) && fchmod(fd, 0666 & ~mask) == 0 && fsync(fd) == 0;
+	int error = written ? 0 : -errno;
 	if (close(fd) < 0 && error == 0)
 		error = -errno;
 	return error;
@@ -158,7 +146,7 @@ int metrics_main(int argc, char **argv)
 	code = make_text(&request, &text, &length);
 	if (code == 0 && request.output != NULL)
 		code = replace(request.output, text, length);
-	else if (code == 0 && write_all(STDOUT_FILENO, text, length) < 0)
+	else if (code == 0 && !io_write_all(STDOUT_FILENO, text, length))
 		code = command_fail("metrics: %s", strerror(errno));
 	free(text);
 	return code;

@@ -1,7 +1,10 @@
 #include "tools/status/snapshot.h"
 
 #include "tools/common/apart.h"
+#include "tools/common/clock.h"
 #include "tools/common/command.h"
+#include "tools/common/io.h"
+#include "tools/common/proc.h"
 
 #include "kernel/netns.h"
 #include "table/process.h"
@@ -14,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* So much of a table is read at a time. */
@@ -263,10 +265,10 @@ static int add_lanes(struct gathering *g)
 /* Since Linux 6.2 the size of /proc/PID/fd is the number of descriptors. */
 static uint64_t open_files(uint32_t pid)
 {
-	char path[32];
+	char path[PROC_PATH_MAX];
 	struct stat st;
 
-	snprintf(path, sizeof path, "/proc/%u/fd", pid);
+	proc_path((pid_t)pid, "fd", path);
 	return stat(path, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 }
 
@@ -381,19 +383,6 @@ static int take(const struct reading *r, const char *file, const char *path, str
 
 #define SENT_MOST (UINT64_C(1) << 20) /* of a table's lanes, addresses and destinations each */
 
-static bool send_all(int fd, const void *bytes, size_t length)
-{
-	for (const char *p = bytes; length > 0;) {
-		ssize_t put = write(fd, p, length);
-
-		if (put <= 0)
-			return false;
-		p += put;
-		length -= (size_t)put;
-	}
-	return true;
-}
-
 static void limit_sums(struct snapshot_sums *sums)
 {
 	if (sums->count > SENT_MOST)
@@ -402,44 +391,29 @@ static void limit_sums(struct snapshot_sums *sums)
 
 static bool send_sums(int fd, const struct snapshot_sums *sums)
 {
-	return send_all(fd, sums->items, sums->count * sizeof *sums->items);
+	return io_write_all(fd, sums->items, sums->count * sizeof *sums->items);
 }
 
 /* In the child: an error and its fault, and for 0 the snapshot with what it points to. */
 static bool send_snapshot(int fd, int error, struct snapshot *s, const struct fault *f)
 {
-	if (!send_all(fd, &error, sizeof error) || !send_all(fd, f, sizeof *f) || error < 0)
+	if (!io_write_all(fd, &error, sizeof error) || !io_write_all(fd, f, sizeof *f) || error < 0)
 		return error < 0;
 	limit_sums(&s->lanes);
 	limit_sums(&s->laddrs);
 	limit_sums(&s->destinations);
-	return send_all(fd, s, sizeof *s) && send_sums(fd, &s->lanes) &&
+	return io_write_all(fd, s, sizeof *s) && send_sums(fd, &s->lanes) &&
 	       send_sums(fd, &s->laddrs) && send_sums(fd, &s->destinations) &&
-	       send_all(fd, s->processes, s->process_count * sizeof *s->processes);
+	       io_write_all(fd, s->processes, s->process_count * sizeof *s->processes);
 }
 
 /* The child reads what another user wrote, so what comes from it is looked at as well. */
-
-static bool receive_all(int fd, void *bytes, size_t length)
-{
-	for (char *p = bytes; length > 0;) {
-		ssize_t got = read(fd, p, length);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		p += got;
-		length -= (size_t)got;
-	}
-	return true;
-}
 
 static void *receive_items(int fd, size_t count, size_t most, size_t size)
 {
 	void *items = count <= most ? calloc(count + 1, size) : NULL;
 
-	if (items != NULL && !receive_all(fd, items, count * size)) {
+	if (items != NULL && !io_read_all(fd, items, count * size)) {
 		free(items);
 		return NULL;
 	}
@@ -478,13 +452,13 @@ static int receive_snapshot(int fd, const char *file, struct snapshot *s, struct
 	int error;
 
 	*s = (struct snapshot){.size = 0};
-	if (!receive_all(fd, &error, sizeof error) || !receive_all(fd, f, sizeof *f))
+	if (!io_read_all(fd, &error, sizeof error) || !io_read_all(fd, f, sizeof *f))
 		return -EIO;
 	f->text[sizeof f->text - 1] = '\0';
 	make_plain(f->text);
 	if (error < 0)
 		return error;
-	if (!receive_all(fd, &sent, sizeof sent) || sent.capacity.source > CAPACITY_GIVEN)
+	if (!io_read_all(fd, &sent, sizeof sent) || sent.capacity.source > CAPACITY_GIVEN)
 		return -EIO;
 	*s = sent;
 	s->lanes = s->laddrs = s->destinations = (struct snapshot_sums){.count = 0};
@@ -527,7 +501,6 @@ static int take_apart(const struct reading *r, const char *file, const char *pat
 
 static void start_reading(struct reading *r, const struct capacity_base *base)
 {
-	struct timespec boot;
 	struct stat st;
 
 	*r = (struct reading){.base = base, .now = (uint64_t)time(NULL)};
@@ -535,8 +508,7 @@ static void start_reading(struct reading *r, const struct capacity_base *base)
 		r->here = (struct netns){.inode = 0};
 	if (stat("/proc/self/ns/pid", &st) == 0)
 		r->pid_namespace = st.st_ino;
-	clock_gettime(CLOCK_BOOTTIME, &boot);
-	r->since_boot = (uint64_t)boot.tv_sec;
+	r->since_boot = clock_ms(CLOCK_BOOTTIME) / 1000;
 }
 
 /* Of the namespace that somebody looks from first: that is where the trouble is, as a rule. */

@@ -70,10 +70,9 @@ static void add_user(struct users *u, unsigned pid, const char *name)
 
 static void add_mapping(void *users, pid_t pid)
 {
-	char path[64], name[32] = "?";
+	char name[32] = "?";
+	FILE *file = proc_open(pid, "comm");
 
-	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-	FILE *file = fopen(path, "re");
 	if (file != NULL && fgets(name, sizeof name, file) != NULL)
 		name[strcspn(name, "\n")] = '\0';
 	if (file != NULL)

@@ -6,6 +6,7 @@
  */
 #include "tools/status/top/top.h"
 
+#include "tools/common/clock.h"
 #include "tools/common/colours.h"
 #include "tools/common/command.h"
 #include "tools/common/options.h"
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <term.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DELAY_MAX 3600
@@ -62,10 +62,7 @@ static void end(int signal_number)
 
 static double now(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	return (double)clock_ms(CLOCK_MONOTONIC) / 1e3;
 }
 
 /* Takes a new snapshot in the place of the last, and that in the place of the one before. */
