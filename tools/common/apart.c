@@ -68,3 +68,15 @@ int apart_wait(pid_t child, struct fault *f)
 			strsignal(WTERMSIG(status)));
 	return -ECHILD;
 }
+
+int apart_run(const struct stat *st, apart_work *work, void *context, struct fault *f)
+{
+	pid_t child = apart_fork(st, f);
+
+	if (child == 0) {
+		int status = work(context);
+
+		exit(fflush(stdout) == 0 ? status : EXIT_TUPLEBIND);
+	}
+	return child < 0 ? (int)child : apart_wait(child, f);
+}

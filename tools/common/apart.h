@@ -21,5 +21,12 @@
  */
 pid_t apart_fork(const struct stat *st, struct fault *f);
 
+/*
+ * Does @work in such a child. Returns its status (EXIT_TUPLEBIND when its text could not be
+ * written), or -errno with the fault told why it has none.
+ */
+typedef int apart_work(void *context);
+int apart_run(const struct stat *st, apart_work *work, void *context, struct fault *f);
+
 /* Waits for the child: its exit status, or -ECHILD with the fault told why it has none. */
 int apart_wait(pid_t child, struct fault *f);

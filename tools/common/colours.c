@@ -20,17 +20,8 @@ void colours_start(void)
 	started = colours_wanted();
 }
 
-void colours_put(enum colour colour)
+void colours_put(const char *colour)
 {
-	static const char *const codes[] = {
-		[COLOUR_GREEN] = "\033[32m",
-		[COLOUR_YELLOW] = "\033[33m",
-		[COLOUR_RED] = "\033[31m",
-		[COLOUR_BOLD_RED] = "\033[1;31m",
-		[COLOUR_BOLD] = "\033[1m",
-		[COLOUR_PLAIN] = "\033[0m",
-	};
-
 	if (started)
-		fputs(codes[colour], stdout);
+		fputs(colour, stdout);
 }

@@ -6,8 +6,12 @@
 
 #include <stdbool.h>
 
-/* In the order of how bad a thing is, where they say that. */
-enum colour { COLOUR_GREEN, COLOUR_YELLOW, COLOUR_RED, COLOUR_BOLD_RED, COLOUR_BOLD, COLOUR_PLAIN };
+#define COLOUR_GREEN	"\033[32m"
+#define COLOUR_YELLOW	"\033[33m"
+#define COLOUR_RED	"\033[31m"
+#define COLOUR_BOLD_RED "\033[1;31m"
+#define COLOUR_BOLD	"\033[1m"
+#define COLOUR_PLAIN	"\033[0m"
 
 /* Whether they are wanted where this process writes to. */
 bool colours_wanted(void);
@@ -16,4 +20,4 @@ bool colours_wanted(void);
 void colours_start(void);
 
 /* Text that follows on stdout has the colour; nothing is written before colours_start(). */
-void colours_put(enum colour colour);
+void colours_put(const char *colour);

@@ -34,17 +34,26 @@ int command_help(const char *text)
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
 }
 
-static void complain(const char *format, va_list arguments)
+static void put_line(FILE *to, const char *before, const char *format, va_list arguments)
 {
-	char *message;
+	char *line;
 
-	/* Without memory at least what went wrong. */
-	int length = vasprintf(&message, format, arguments);
-	fputs("tuplebind: ", stderr);
-	command_put(stderr, length >= 0 ? message : format);
-	fputc('\n', stderr);
+	/* Without memory at least what it is about. */
+	int length = vasprintf(&line, format, arguments);
+	fputs(before, to);
+	command_put(to, length >= 0 ? line : format);
+	fputc('\n', to);
 	if (length >= 0)
-		free(message);
+		free(line);
+}
+
+void command_line(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	put_line(stdout, "", format, arguments);
+	va_end(arguments);
 }
 
 int command_fail(const char *format, ...)
@@ -52,7 +61,7 @@ int command_fail(const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	complain(format, arguments);
+	put_line(stderr, "tuplebind: ", format, arguments);
 	va_end(arguments);
 	return EXIT_TUPLEBIND;
 }

@@ -6,19 +6,17 @@
 
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #define OPTIONS_MAX 32
 #define FIRST_VALUE 0x1000 /* as getopt_long() returns them, past all letters */
 
-/* What getopt_long() is told, and what its answers stand for. */
+/* What getopt_long() is told, and of each option its row and where its value goes. */
 struct reading {
 	char letters[OPTIONS_MAX];
-	struct option options[OPTIONS_MAX + 2];
-	struct taken {
-		const struct option_row *row;
-		void *to;
-	} taken[OPTIONS_MAX];
+	struct option options[OPTIONS_MAX + 2]; /* --help, and the end */
+	const struct option_row *rows[OPTIONS_MAX];
+	void *to[OPTIONS_MAX];
 	int count;
 };
 
@@ -75,43 +73,21 @@ static int print_help(const struct options *o)
 	return command_help(o->notes != NULL ? o->notes : "");
 }
 
-static void add(struct reading *r, const struct option_row *row, void *to)
+static void add_group(struct reading *r, const struct option_group *g, char *request)
 {
-	int value = row->letter != 0 ? row->letter : FIRST_VALUE + r->count;
+	for (const struct option_row *row = g->rows; row != NULL && row->name != NULL; row++) {
+		bool valued = row->argument != NULL;
+		int value = row->letter != 0 ? row->letter : FIRST_VALUE + r->count;
+		size_t end = strlen(r->letters);
 
-	r->options[r->count] = (struct option){
-		row->name, row->argument != NULL ? required_argument : no_argument, NULL, value};
-	r->taken[r->count++] = (struct taken){row, to};
-}
-
-static void add_letter(struct reading *r, char **end, const struct option_row *row)
-{
-	if (row->letter == 0)
-		return;
-	*(*end)++ = row->letter;
-	if (row->argument != NULL)
-		*(*end)++ = ':';
-}
-
-static void start(struct reading *r, const struct options *o, void *request)
-{
-	char *end = r->letters;
-
-	*r = (struct reading){.count = 0};
-	if (o->in_order || o->words == OPTIONS_PROGRAM)
-		*end++ = '+';
-	*end++ = ':';
-	*end++ = 'h';
-	for (size_t i = 0; i < sizeof o->groups / sizeof *o->groups; i++) {
-		const struct option_group *g = &o->groups[i];
-		const struct option_row *row = g->rows;
-
-		for (; row != NULL && row->name != NULL && r->count < OPTIONS_MAX; row++) {
-			add(r, row, (char *)request + g->offset + row->offset);
-			add_letter(r, &end, row);
-		}
+		if (row->letter != 0)
+			snprintf(r->letters + end, sizeof r->letters - end, "%c%s", row->letter,
+				valued ? ":" : "");
+		r->options[r->count] = (struct option){
+			row->name, valued ? required_argument : no_argument, NULL, value};
+		r->rows[r->count] = row;
+		r->to[r->count++] = request + g->offset + row->offset;
 	}
-	r->options[r->count] = (struct option){"help", no_argument, NULL, 'h'};
 }
 
 /* What getopt_long() has found: 0, or an exit code with the reason told. */
@@ -119,17 +95,21 @@ static int take(const struct reading *r, const struct options *o, int option, ch
 {
 	for (int i = 0; i < r->count; i++)
 		if (r->options[i].val == option)
-			return r->taken[i].row->take(o, r->taken[i].row, r->taken[i].to, optarg);
+			return r->rows[i]->take(o, r->rows[i], r->to[i], optarg);
 	return command_usage(o->subcommand,
 		option == ':' ? "%s wants a value" : "%s is not an option", argv[optind - 1]);
 }
 
 bool options_read(const struct options *o, void *request, int argc, char **argv, int *code)
 {
-	struct reading r;
+	struct reading r = {.letters = ":h"};
 	int option;
 
-	start(&r, o, request);
+	if (o->in_order || o->words == OPTIONS_PROGRAM)
+		memcpy(r.letters, "+:h", sizeof "+:h");
+	for (size_t i = 0; i < sizeof o->groups / sizeof *o->groups; i++)
+		add_group(&r, &o->groups[i], request);
+	r.options[r.count] = (struct option){"help", no_argument, NULL, 'h'};
 	*code = 0;
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, r.letters, r.options, NULL)) != -1) {

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-int preload_find_beside(const char *subcommand, const char *what, const char *hint,
+/* Finds the file @what in one of two places, seen from where the command is. */
+static int find_beside(const char *subcommand, const char *what, const char *hint,
 	const char *const places[static 2], char path[static PATH_MAX])
 {
 	char self[PATH_MAX], candidate[PATH_MAX + 64];
@@ -35,7 +36,23 @@ int preload_find(const char *subcommand, char path[static PATH_MAX])
 {
 	static const char *const places[] = {"/../lib/libtuplebind.so", INSTALLED_LIBRARY};
 
-	return preload_find_beside(subcommand, "libtuplebind.so", "", places, path);
+	return find_beside(subcommand, "libtuplebind.so", "", places, path);
+}
+
+int preload_become(const char *subcommand, const char *name, const char *installed,
+	const char *hint, char **argv)
+{
+	char beside[64], path[PATH_MAX];
+	const char *const places[] = {beside, installed};
+
+	snprintf(beside, sizeof beside, "/%s", name);
+	int error = find_beside(subcommand, name, hint, places, path);
+	if (error != 0)
+		return error;
+	if (argv[0] == NULL)
+		argv[0] = path;
+	execv(path, argv);
+	return command_fail("%s: %s: %s", subcommand, path, strerror(errno));
 }
 
 /*

@@ -13,12 +13,13 @@
 int preload_find(const char *subcommand, char path[static PATH_MAX]);
 
 /*
- * The same for the file @what: in the build folder and installed it stands where @places say, seen
- * from where the command is, so that a moved installation works. @hint is for when it is in neither
- * place.
+ * Becomes the program @name of tuplebind with @argv; an argv[0] of NULL stands for its path. In the
+ * build folder it is beside the command, and where it is installed at @installed, seen from there,
+ * so that a moved installation works. Returns only if that fails: EXIT_TUPLEBIND, with the reason
+ * told in the name of @subcommand, and @hint if it is in neither place.
  */
-int preload_find_beside(const char *subcommand, const char *what, const char *hint,
-	const char *const places[static 2], char path[static PATH_MAX]);
+int preload_become(const char *subcommand, const char *name, const char *installed,
+	const char *hint, char **argv);
 
 /*
  * Sets LD_PRELOAD: ours first, then what was to be preloaded anyway. A program that cannot load

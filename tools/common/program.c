@@ -397,9 +397,7 @@ bool program_find(const char *name, char path[static PATH_MAX])
 /* A launcher that sets LD_PRELOAD anew, to its own library alone. */
 static bool replaces_preloads(const char *file)
 {
-	const char *slash = strrchr(file, '/');
-
-	return strcmp(slash != NULL ? slash + 1 : file, "mptcpize") == 0;
+	return strcmp(base_name(file), "mptcpize") == 0;
 }
 
 void program_examine(struct program *p, const char *path)

@@ -17,6 +17,7 @@
 #include "table/table.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -63,11 +64,7 @@ static void print_row(const struct row *row, void *context)
 {
 	const int *width = context;
 
-	printf("%-21s ", row->variable);
-	command_put(stdout, row->from);
-	printf("%*s  ", *width - (int)strlen(row->from), "");
-	command_put(stdout, row->value);
-	putchar('\n');
+	command_line("%-21s %-*s  %s", row->variable, *width, row->from, row->value);
 }
 
 /* The rules, each with its line when they come from the file. */

@@ -27,24 +27,16 @@ static void tell_json(struct json *to, enum level level, const char *name, const
 static void tell_text(enum level level, const char *name, const char *figure, const char *why,
 	const char *command)
 {
-	static const enum colour colours[] = {COLOUR_GREEN, COLOUR_YELLOW, COLOUR_RED};
+	static const char *const colours[] = {COLOUR_GREEN, COLOUR_YELLOW, COLOUR_RED};
 
 	colours_put(colours[level]);
 	printf("%-4s", levels[level]);
 	colours_put(COLOUR_PLAIN);
-	printf("  %-23s ", name);
-	command_put(stdout, figure);
-	putchar('\n');
-	if (why != NULL) {
-		printf("      ");
-		command_put(stdout, why);
-		putchar('\n');
-	}
-	if (command != NULL) {
-		printf("      # ");
-		command_put(stdout, command);
-		putchar('\n');
-	}
+	command_line("  %-23s %s", name, figure);
+	if (why != NULL)
+		command_line("      %s", why);
+	if (command != NULL)
+		command_line("      # %s", command);
 }
 
 void doctor_tell(struct doctor *d, enum level level, const char *name, const char *why,

@@ -2,7 +2,7 @@
  * /dev/shm and the tables in it, as doctor looks at them.
  */
 #include "tools/common/command.h"
-#include "tools/common/owntable.h"
+#include "tools/common/tablefile.h"
 #include "tools/doctor/parts.h"
 
 #include "table/slab.h"
@@ -160,33 +160,30 @@ static void look_at_sharing(struct doctor *d, const struct in_force *t)
 		command, "root's default one, which all of root's programs share");
 }
 
-/* The others that this user has here under names of their own: only whether they can be used. */
-static void look_at_others(struct doctor *d, const struct in_force *t)
+struct look {
+	struct doctor *d;
+	const struct in_force *t;
+};
+
+/* A table of this user's under another name: only whether it can be used. */
+static void look_at_other(void *context, const struct tablefile *file)
 {
-	struct dirent **files;
-	int count = command_tables("doctor", &files);
+	const struct look *l = context;
+	char name[TABLEFILE_OWN_NAME];
+	struct table table;
+	struct fault fault;
 
-	for (int i = 0; i < count; i++) {
-		char name[OWNTABLE_NAME];
-		bool is_other = owntable_name(&t->netns, files[i]->d_name, name) &&
-				strcmp(name, t->name != NULL ? t->name : "") != 0;
-		struct table table;
-		struct fault fault;
-
-		if (is_other && (name[0] == '\0' || table_name_valid(name))) {
-			int error = table_find(
-				&table, name[0] != '\0' ? name : NULL, &t->netns, &fault);
-			if (error == 0)
-				table_detach(&table);
-			else if (error != -ENOENT)
-				doctor_tell(d, LEVEL_NOTE, "table",
-					"programs with that TUPLEBIND_TABLE run without tuplebind",
-					NULL, "%s", fault.text);
-		}
-		free(files[i]);
-	}
-	if (count >= 0)
-		free(files);
+	if (!tablefile_own_name(&l->t->netns, file->file, name) ||
+		strcmp(name, l->t->name != NULL ? l->t->name : "") == 0 ||
+		(name[0] != '\0' && !table_name_valid(name)))
+		return;
+	int error = table_find(&table, name[0] != '\0' ? name : NULL, &l->t->netns, &fault);
+	if (error == 0)
+		table_detach(&table);
+	else if (error != -ENOENT)
+		doctor_tell(l->d, LEVEL_NOTE, "table",
+			"programs with that TUPLEBIND_TABLE run without tuplebind", NULL, "%s",
+			fault.text);
 }
 
 void doctor_tables(struct doctor *d)
@@ -216,7 +213,9 @@ void doctor_tables(struct doctor *d)
 		if (t.error == 0 || t.error == -ENOENT)
 			look_at_place(d, &t);
 		look_at_sharing(d, &t);
-		look_at_others(d, &t);
+		int error = tablefile_each(look_at_other, &(struct look){d, &t});
+		if (error < 0)
+			command_fail("doctor: %s: %s", TABLE_DIRECTORY, strerror(-error));
 	}
 	if (t.error == 0)
 		table_detach(&t.table);

@@ -154,9 +154,7 @@ static void print_verdict(const struct question *q)
 		printf("all tuples are claimed, but not all have a socket: served after a reap\n");
 		break;
 	case VERDICT_KERNEL:
-		printf("left to the kernel: ");
-		command_put(stdout, e->why);
-		putchar('\n');
+		command_line("left to the kernel: %s", e->why);
 		break;
 	case VERDICT_FAILS:
 		printf("fails with %s: %s\n", strerrorname_np(e->error), e->why);
@@ -168,18 +166,11 @@ static void print_rule(const struct question *q)
 {
 	struct rule_text r = rule_text(q);
 
-	if (r.variable == NULL) {
-		printf("rule    none: addrs ");
-		command_put(stdout, q->config.addrs);
-		printf(", ports ");
-		command_put(stdout, q->config.ports);
-	} else {
-		printf("rule    %u of %s (", r.number, r.variable);
-		command_put(stdout, r.place != NULL ? r.place : "?");
-		printf("): ");
-		command_put(stdout, r.words != NULL ? r.words : "?");
-	}
-	putchar('\n');
+	if (r.variable == NULL)
+		command_line("rule    none: addrs %s, ports %s", q->config.addrs, q->config.ports);
+	else
+		command_line("rule    %u of %s (%s): %s", r.number, r.variable,
+			r.place != NULL ? r.place : "?", r.words != NULL ? r.words : "?");
 	free_rule_text(&r);
 }
 

@@ -57,17 +57,13 @@ int lease_take_parts(struct settings *s)
 
 int lease_become(char **program)
 {
-	static const char *const places[] = {"/tuplebind-lease", INSTALLED_LEASE};
-	char library[PATH_MAX], helper[PATH_MAX], self[PATH_MAX];
+	char library[PATH_MAX], self[PATH_MAX];
 	size_t count = 0;
 
 	/* Its connections to etcd are not the program's. */
 	int error = preload_find("run", library);
 	if (error == 0)
 		error = preload_set("run", library, false);
-	if (error == 0)
-		error = preload_find_beside("run", "tuplebind-lease",
-			" (built where libcurl and jansson are)", places, helper);
 	if (error != 0)
 		return error;
 	if (realpath("/proc/self/exe", self) == NULL)
@@ -77,11 +73,10 @@ int lease_become(char **program)
 	char **argv = calloc(count + 3, sizeof *argv);
 	if (argv == NULL)
 		return command_fail("run: %s", strerror(errno));
-	argv[0] = helper;
 	argv[1] = self;
 	memcpy(argv + 2, program, count * sizeof *argv);
-	execv(helper, argv);
-	error = command_fail("run: %s: %s", helper, strerror(errno));
+	error = preload_become("run", "tuplebind-lease", INSTALLED_LEASE,
+		" (built where libcurl and jansson are)", argv);
 	free(argv);
 	return error;
 }

@@ -32,7 +32,9 @@ struct reading {
 	struct netns here;
 	uint64_t pid_namespace;
 	uint64_t now, since_boot; /* seconds */
+	struct snapshots *all;
 	bool all_users;
+	int error;
 };
 
 /* One table while it is read: the slabs' sums grow in an array. */
@@ -354,19 +356,19 @@ static int gather(const struct reading *r, struct gathering *g)
 
 static void name(struct snapshot *s, const char *file)
 {
-	command_table_name(file, s->name);
+	tablefile_name(file, s->name);
 	make_plain(s->name);
 	make_id(file, s->id);
 }
 
-static int take(const struct reading *r, const char *file, const char *path, struct snapshot *s,
-	struct fault *f)
+static int take(
+	const struct reading *r, const struct tablefile *t, struct snapshot *s, struct fault *f)
 {
 	struct gathering g = {.s = s};
 
 	*s = (struct snapshot){.size = 0};
-	name(s, file);
-	int error = table_open_unmapped(&g.table, path, &g.fd, f);
+	name(s, t->file);
+	int error = table_open_unmapped(&g.table, t->path, &g.fd, f);
 	if (error < 0)
 		return error;
 	error = gather(r, &g);
@@ -374,7 +376,7 @@ static int take(const struct reading *r, const char *file, const char *path, str
 	close(g.fd);
 	if (error < 0) {
 		snapshot_free(s);
-		fault_set(f, "table %s: %s", path, strerror(-error));
+		fault_set(f, "table %s: %s", t->path, strerror(-error));
 	}
 	return error;
 }
@@ -471,31 +473,31 @@ static int receive_snapshot(int fd, const char *file, struct snapshot *s, struct
 	return -EIO;
 }
 
-static int take_apart(const struct reading *r, const char *file, const char *path,
-	const struct stat *st, struct snapshot *s, struct fault *f)
+static int take_apart(
+	const struct reading *r, const struct tablefile *t, struct snapshot *s, struct fault *f)
 {
 	struct fault ended = {.text = "its reader said nothing"};
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0) {
 		int error = errno;
-		fault_set(f, "table %s: %s", path, strerror(error));
+		fault_set(f, "table %s: %s", t->path, strerror(error));
 		return -error;
 	}
-	pid_t child = apart_fork(st, &ended);
+	pid_t child = apart_fork(&t->st, &ended);
 	if (child == 0) {
 		struct fault fault = {.text = ""};
-		int error = take(r, file, path, s, &fault);
+		int error = take(r, t, s, &fault);
 
 		_exit(send_snapshot(ends[1], error, s, &fault) ? 0 : EXIT_TUPLEBIND);
 	}
 	close(ends[1]);
-	int error = child < 0 ? -EIO : receive_snapshot(ends[0], file, s, f);
+	int error = child < 0 ? -EIO : receive_snapshot(ends[0], t->file, s, f);
 	close(ends[0]);
 	if (child > 0)
 		apart_wait(child, &ended);
 	if (error == -EIO)
-		fault_set(f, "table %s: %s", path, ended.text);
+		fault_set(f, "table %s: %s", t->path, ended.text);
 	return error;
 }
 
@@ -529,59 +531,51 @@ static int put_first_things_first(struct snapshots *all)
 }
 
 /* One file, if it is asked for. */
-static void take_one(struct snapshots *all, const char *file, const struct reading *r)
+static void take_one(void *context, const struct tablefile *t)
 {
-	char path[COMMAND_TABLE_PATH];
-	struct snapshot *s = &all->tables[all->count];
-	struct fault *f = &all->faults[all->fault_count];
-	struct stat st;
-	bool others;
+	struct reading *r = context;
+	struct snapshots *all = r->all;
 
-	if (!command_table_file(file, path, &st, &others))
-		return; /* removed just now */
-	if (others && !r->all_users) {
+	if (t->others && !r->all_users) {
 		all->others++;
 		return;
 	}
-	int error = others ? take_apart(r, file, path, &st, s, f) : take(r, file, path, s, f);
+	struct snapshot *tables = reallocarray(all->tables, all->count + 1, sizeof *tables);
+	if (tables != NULL)
+		all->tables = tables;
+	struct fault *faults = reallocarray(all->faults, all->fault_count + 1, sizeof *faults);
+	if (faults != NULL)
+		all->faults = faults;
+	if (tables == NULL || faults == NULL) {
+		r->error = -ENOMEM;
+		return;
+	}
+	struct snapshot *s = &tables[all->count];
+	struct fault *f = &faults[all->fault_count];
+	int error = t->others ? take_apart(r, t, s, f) : take(r, t, s, f);
 	if (error == 0)
 		all->count++;
 	else if (error != -ENOENT)
 		all->fault_count++;
 }
 
-static int take_all(
-	struct snapshots *all, struct dirent **files, int count, const struct reading *r)
-{
-	all->tables = calloc((size_t)count + 1, sizeof *all->tables);
-	all->faults = calloc((size_t)count + 1, sizeof *all->faults);
-	if (all->tables == NULL || all->faults == NULL)
-		return -ENOMEM;
-	for (int i = 0; i < count; i++)
-		take_one(all, files[i]->d_name, r);
-	return put_first_things_first(all);
-}
-
 int snapshots_take(
 	struct snapshots *all, const struct capacity_base *base, bool all_users, struct fault *f)
 {
-	struct dirent **files;
 	struct reading reading;
 
 	*all = (struct snapshots){.count = 0};
-	int count = command_scan_tables(&files);
-	if (count < 0) {
-		fault_set(f, "%s: %s", TABLE_DIRECTORY, strerror(-count));
-		return count;
-	}
 	start_reading(&reading, base);
+	reading.all = all;
 	reading.all_users = all_users;
-	int error = take_all(all, files, count, &reading);
+	int error = tablefile_each(take_one, &reading);
+	if (error < 0) {
+		fault_set(f, "%s: %s", TABLE_DIRECTORY, strerror(-error));
+		return error;
+	}
+	error = reading.error < 0 ? reading.error : put_first_things_first(all);
 	if (error < 0)
 		fault_set(f, "%s", strerror(-error));
-	for (int i = 0; i < count; i++)
-		free(files[i]);
-	free(files);
 	return error;
 }
 

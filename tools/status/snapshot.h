@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "tools/common/command.h"
+#include "tools/common/tablefile.h"
 #include "tools/status/capacity.h"
 
 #include "table/table.h"
@@ -50,7 +50,7 @@ struct snapshot_process {
 };
 
 struct snapshot {
-	char name[COMMAND_TABLE_NAME]; /* nothing but what prints plainly */
+	char name[TABLEFILE_NAME]; /* nothing but what prints plainly */
 	/* What no other table has: the file's name behind "tuplebind.", with %XX for all but A-Z
 	 * a-z 0-9 _ - and dots. */
 	char id[3 * NAME_MAX + 1];

@@ -61,7 +61,7 @@ static const struct options options = {
 
 static void put_level(enum display_level level)
 {
-	static const enum colour colours[] = {COLOUR_GREEN, COLOUR_YELLOW, COLOUR_BOLD_RED};
+	static const char *const colours[] = {COLOUR_GREEN, COLOUR_YELLOW, COLOUR_BOLD_RED};
 
 	colours_put(colours[level]);
 }

@@ -9,6 +9,7 @@
 #include "tools/common/command.h"
 #include "tools/common/options.h"
 #include "tools/common/progress.h"
+#include "tools/common/tablefile.h"
 #include "tools/subcommands.h"
 
 #include "kernel/diag.h"
@@ -19,13 +20,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct request {
+/* A look through all tables. */
+struct round {
 	bool all_users;
+	struct netns ns;
+	const struct tablefile *now;
+	/* What was left alone, and why. */
+	unsigned users, namespaces;
+	int status;
 };
 
 static const struct option_row rows[] = {
-	OPTION_SWITCH(struct request, all_users, "all-users",
-		"in those of other users as well, for root"),
+	OPTION_SWITCH(
+		struct round, all_users, "all-users", "in those of other users as well, for root"),
 	OPTION_END,
 };
 
@@ -127,99 +134,70 @@ static uint64_t namespace_of(const char *file)
 	return dot != NULL ? strtoull(dot + 1, NULL, 10) : 0;
 }
 
-static int reap_file(const char *path, const char *file, const struct netns *ns)
+static int reap_file(void *context)
 {
-	char name[COMMAND_TABLE_NAME];
+	const struct round *r = context;
+	char name[TABLEFILE_NAME];
 	struct fault fault;
 	struct table table;
 
-	command_table_name(file, name);
-	int error = table_open(&table, path, true, &fault);
+	tablefile_name(r->now->file, name);
+	int error = table_open(&table, r->now->path, true, &fault);
 	if (error == -ENOENT)
 		return 0; /* removed just now */
 	if (error < 0)
 		return command_fail("reap: %s", fault.text);
 	/* The number may have come back: of an earlier namespace the kernel knows nothing here. */
-	if (ns->cookie == 0 || table.identity.netns_cookie == ns->cookie)
+	if (r->ns.cookie == 0 || table.identity.netns_cookie == r->ns.cookie)
 		error = reap_table(&table, name);
 	table_detach(&table);
 	return error;
 }
 
-/* The same with its owner's rights. */
-static int reap_apart(
-	const char *path, const char *file, const struct stat *st, const struct netns *ns)
+static void visit(void *context, const struct tablefile *t)
 {
+	struct round *r = context;
 	struct fault fault;
-	pid_t child = apart_fork(st, &fault);
 
-	if (child == 0) {
-		int status = reap_file(path, file, ns);
+	r->now = t;
+	if (namespace_of(t->file) != r->ns.inode) {
+		r->namespaces++;
+	} else if (t->others && !r->all_users) {
+		r->users++;
+	} else {
+		/* Another user's with his rights. */
+		int status = t->others ? apart_run(&t->st, reap_file, r, &fault) : reap_file(r);
 
-		exit(fflush(stdout) == 0 ? status : EXIT_TUPLEBIND);
+		if (status < 0)
+			command_fail("reap: %s: %s", t->path, fault.text);
+		if (status != 0)
+			r->status = EXIT_TUPLEBIND;
 	}
-	int status = child < 0 ? (int)child : apart_wait(child, &fault);
-	return status >= 0 ? status : command_fail("reap: %s: %s", path, fault.text);
 }
 
-/* What was left alone, and why. */
-struct others {
-	unsigned users, namespaces;
-};
-
-static void tell_others(const struct others *others)
+static void tell_others(const struct round *r)
 {
-	if (others->namespaces > 0)
+	if (r->namespaces > 0)
 		fprintf(stderr,
 			"tuplebind: reap: %u tables of other network namespaces left alone\n",
-			others->namespaces);
+			r->namespaces);
 	/* Nobody else can do anything about them. */
-	if (others->users > 0 && place_user() == 0)
+	if (r->users > 0 && place_user() == 0)
 		fprintf(stderr,
 			"tuplebind: reap: %u tables of other users left alone; --all-users reaps "
 			"them as well\n",
-			others->users);
-}
-
-static int reap_tables(bool all_users)
-{
-	struct others left = {.users = 0};
-	struct dirent **files;
-	struct netns ns;
-	int status = EXIT_SUCCESS, error = netns_current(&ns);
-
-	if (error < 0)
-		return command_fail(
-			"reap: cannot tell the network namespace: %s", strerror(-error));
-	int count = command_tables("reap", &files);
-	if (count < 0)
-		return EXIT_TUPLEBIND;
-	for (int i = 0; i < count; i++) {
-		const char *file = files[i]->d_name;
-		char path[COMMAND_TABLE_PATH];
-		struct stat st;
-		bool others;
-
-		if (namespace_of(file) != ns.inode) {
-			left.namespaces++;
-		} else if (command_table_file(file, path, &st, &others)) {
-			if (others && !all_users)
-				left.users++;
-			else if (others ? reap_apart(path, file, &st, &ns)
-					: reap_file(path, file, &ns))
-				status = EXIT_TUPLEBIND;
-		}
-		free(files[i]);
-	}
-	free(files);
-	tell_others(&left);
-	return status;
+			r->users);
 }
 
 int reap_main(int argc, char **argv)
 {
-	struct request r = {.all_users = false};
+	struct round r = {.status = EXIT_SUCCESS};
 	int code;
 
-	return options_read(&options, &r, argc, argv, &code) ? reap_tables(r.all_users) : code;
+	if (!options_read(&options, &r, argc, argv, &code))
+		return code;
+	if ((code = tablefile_each_told("reap", &r.ns, visit, &r)) != 0)
+		return code;
+	tell_others(&r);
+	return r.status;
 }

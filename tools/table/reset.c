@@ -9,7 +9,7 @@
 #include "tools/common/apart.h"
 #include "tools/common/command.h"
 #include "tools/common/options.h"
-#include "tools/common/owntable.h"
+#include "tools/common/tablefile.h"
 #include "tools/subcommands.h"
 
 #include "table/process.h"
@@ -25,6 +25,9 @@ struct request {
 	const char *wanted; /* NULL: all */
 	bool force, all_users;
 	struct netns ns;
+	const struct tablefile *now;
+	unsigned found;
+	int status;
 };
 
 static const struct option_row rows[] = {
@@ -88,7 +91,7 @@ static struct users find_users(const struct stat *st, const struct table *t)
 {
 	struct users u = {.count = 0};
 
-	owntable_users(st, add_mapping, &u);
+	tablefile_users(st, add_mapping, &u);
 	if (u.count > 0 || t->header == NULL)
 		return u;
 	for (unsigned i = 0; i < TUPLEBIND_PROCESSES; i++) {
@@ -189,15 +192,13 @@ static void tell_removed(
 	putchar('\n');
 }
 
-static int reset_file(const char *file, const char *name, bool force)
+static int reset_file(const char *path, const char *name, bool force)
 {
-	char path[COMMAND_TABLE_PATH];
 	struct table table = {.header = NULL};
 	struct fault unused;
 	struct stat st = {.st_ino = 0};
 	const char *why = NULL;
 
-	snprintf(path, sizeof path, TABLE_DIRECTORY "/%s", file);
 	int fd = open_own(path, &st, &why);
 	if (fd == -ENOENT)
 		return 0; /* removed just now */
@@ -216,14 +217,14 @@ static int reset_file(const char *file, const char *name, bool force)
 	return error;
 }
 
-/* Whether a table file is one that was asked for. @own: its name, see owntable_name(). */
+/* Whether a table file is one that was asked for. @own: its name, see tablefile_own_name(). */
 static bool is_wanted(const char *wanted, const char *file, const char *own)
 {
-	char shown[COMMAND_TABLE_NAME];
+	char shown[TABLEFILE_NAME];
 
 	if (wanted == NULL || (own[0] != '\0' && strcmp(wanted, own) == 0))
 		return true;
-	command_table_name(file, shown);
+	tablefile_name(file, shown);
 	return own[0] == '\0' && strlen(wanted) == (size_t)(place_suffix(shown) - shown) &&
 	       strncmp(wanted, shown, strlen(wanted)) == 0;
 }
@@ -232,75 +233,56 @@ static bool is_wanted(const char *wanted, const char *file, const char *own)
 #define NOT_ASKED_FOR 1
 
 /* 0, NOT_ASKED_FOR, or EXIT_TUPLEBIND with the reason told. */
-static int reset_one(const struct request *r, const char *file)
+static int reset_one(void *context)
 {
-	char own[OWNTABLE_NAME], shown[COMMAND_TABLE_NAME];
+	const struct request *r = context;
+	const char *file = r->now->file;
+	char own[TABLEFILE_OWN_NAME], shown[TABLEFILE_NAME];
 
-	if (!owntable_name(&r->ns, file, own) || !is_wanted(r->wanted, file, own))
+	if (!tablefile_own_name(&r->ns, file, own) || !is_wanted(r->wanted, file, own))
 		return NOT_ASKED_FOR;
 	if (own[0] != '\0' && !table_name_valid(own))
 		return command_fail(
 			"reset: " TABLE_DIRECTORY "/%s: not a name of a table; left alone", file);
-	command_table_name(file, shown);
-	return reset_file(file, shown, r->force);
+	tablefile_name(file, shown);
+	return reset_file(r->now->path, shown, r->force);
 }
 
-/* The same with its owner's rights, and by his names. */
-static int reset_apart(const struct request *r, const char *file, const struct stat *st)
+static void visit(void *context, const struct tablefile *t)
 {
+	struct request *r = context;
 	struct fault fault;
-	pid_t child = apart_fork(st, &fault);
 
-	if (child == 0) {
-		int status = reset_one(r, file);
-
-		exit(fflush(stdout) == 0 ? status : EXIT_TUPLEBIND);
-	}
-	int status = child < 0 ? (int)child : apart_wait(child, &fault);
-	return status >= 0 ? status : command_fail("reset: %s: %s", file, fault.text);
+	r->now = t;
+	/* Another user's with his rights, and by his names. */
+	int status =
+		t->others && r->all_users ? apart_run(&t->st, reset_one, r, &fault) : reset_one(r);
+	if (status < 0)
+		command_fail("reset: %s: %s", t->file, fault.text);
+	r->found += status != NOT_ASKED_FOR;
+	if (status != NOT_ASKED_FOR && status != 0)
+		r->status = EXIT_TUPLEBIND;
 }
 
 static int reset_tables(struct request *r)
 {
-	struct dirent **files;
-	int status = EXIT_SUCCESS, found = 0;
-	int error = netns_current(&r->ns);
+	int error = tablefile_each_told("reset", &r->ns, visit, r);
 
-	if (error < 0)
-		return command_fail(
-			"reset: cannot tell the network namespace: %s", strerror(-error));
-	int count = command_tables("reset", &files);
-	if (count < 0)
-		return EXIT_TUPLEBIND;
-	for (int i = 0; i < count; i++) {
-		char path[COMMAND_TABLE_PATH];
-		struct stat st;
-		bool others;
-
-		if (command_table_file(files[i]->d_name, path, &st, &others)) {
-			int one = others && r->all_users ? reset_apart(r, files[i]->d_name, &st)
-							 : reset_one(r, files[i]->d_name);
-
-			found += one != NOT_ASKED_FOR;
-			if (one != NOT_ASKED_FOR && one != 0)
-				status = EXIT_TUPLEBIND;
-		}
-		free(files[i]);
-	}
-	free(files);
-	if (found == 0 && r->wanted != NULL)
+	if (error != 0)
+		return error;
+	if (r->found == 0 && r->wanted != NULL)
 		return command_fail("reset: there is no table %s of %s in this network "
 				    "namespace; tuplebind status shows them",
 			r->wanted, r->all_users ? "any user" : "this user");
-	if (found == 0)
+	if (r->found == 0)
 		printf("no tables of %s in this network namespace\n",
 			r->all_users ? "any user" : "this user");
-	return status;
+	return r->status;
 }
 
 int reset_main(int argc, char **argv)
 {
-	struct request request = {.force = false};
+	struct request request = {.status = EXIT_SUCCESS};
 	int code;
 
 	if (!options_read(&options, &request, argc, argv, &code))
