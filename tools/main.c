@@ -1,7 +1,8 @@
 /*
  * tuplebind: starts programs under the library, and looks at the tables.
  */
-#include "tools/command.h"
+#include "tools/common/command.h"
+#include "tools/subcommands.h"
 
 #include "version.h"
 
@@ -38,7 +39,7 @@ static const char help[] =
 
 static const struct {
 	const char *name;
-	command_main *main;
+	subcommand_main *main;
 } subcommands[] = {
 	{"config", config_main},
 	{"doctor", doctor_main},
@@ -51,12 +52,6 @@ static const struct {
 	{"status", status_main},
 	{"top", top_main},
 };
-
-int command_help(const char *text)
-{
-	fputs(text, stdout);
-	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_TUPLEBIND;
-}
 
 static int unknown(const char *name)
 {

@@ -58,7 +58,7 @@ int table_attach(
 
 /*
  * Attaches to the table file at @path, whoever owns it, for the command (others' in a process with
- * their rights: tools/apart.h): read-only (writing through
+ * their rights: tools/common/apart.h): read-only (writing through
  * *t then faults) or writable. Returns 0 or a negative errno with the fault told.
  */
 int table_open(struct table *t, const char *path, bool writable, struct fault *f);

@@ -8,7 +8,7 @@
  */
 #include "fuzz.h"
 
-#include "tools/http.h"
+#include "tools/status/http.h"
 #include "tools/lease/part.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
 #include "fuzz.h"
 
 #include "choose/plan.h"
-#include "tools/configfile.h"
+#include "tools/config/configfile.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ unsigned __wrap_if_nametoindex(const char *name)
 	return 0;
 }
 
-static void check_accepted(const struct settings *s)
+static void check_accepted(const struct configfile *s)
 {
 	struct config config;
 	struct fault f = {.text = ""};
@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static int fd = -1;
 	static char path[32];
-	struct settings s = {.subcommand = "fuzz"};
+	struct configfile s = {.rule_count = 0};
 	struct inifile_fault fault = {.line = 0};
 	unsigned lines = 1;
 

@@ -14,7 +14,7 @@
 #include "kernel/route.h"
 #include "kernel/sysctl.h"
 #include "table/process.h"
-#include "tools/capacity.h"
+#include "tools/status/capacity.h"
 
 #include <errno.h>
 #include <stdlib.h>

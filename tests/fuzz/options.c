@@ -12,9 +12,9 @@
 #include "fuzz.h"
 
 #include "choose/plan.h"
-#include "tools/command.h"
-#include "tools/lease.h"
 #include "tools/lease/terms.h"
+#include "tools/run/lease.h"
+#include "tools/subcommands.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,11 +29,6 @@
 #define PARTS 3
 
 static int file;
-
-int command_help(const char *text)
-{
-	return 0;
-}
 
 int __wrap_scandir64(const char *directory, struct dirent64 ***files);
 
@@ -179,31 +174,35 @@ static void check_settings(struct settings *s)
 	free(why);
 }
 
+struct request {
+	struct settings settings;
+};
+
 static void gather_settings(int count, char **words)
 {
-	static const struct option options[] = {
-		LEASE_OPTIONS,
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+	static const struct options options = {
+		.subcommand = "fuzz",
+		.usage = "",
+		.words = OPTIONS_PROGRAM,
+		.groups = {SETTINGS_OPTIONS(struct request), {lease_rows, 0}},
 	};
-	struct settings s;
-	int option, error = 0;
+	struct request r;
+	struct settings *s = &r.settings;
+	int error;
 
-	settings_start(&s, "fuzz");
-	while (error == 0 && (option = settings_getopt(&s, count, words, options)) != -1)
-		error = option == 'h' || !lease_option(option, optarg);
-	const char *ports = s.of[1].value;
-	if (error == 0 && lease_wanted())
-		error = lease_take_parts(&s);
-	char *list = s.of[1].value != ports ? (char *)s.of[1].value : NULL;
-	if (error == 0)
-		check_settings(&s);
+	settings_start(s, "fuzz");
+	bool taken = options_read(&options, &r, count, words, &error);
+	const char *ports = s->of[1].value;
+	if (taken && lease_wanted())
+		taken = lease_take_parts(s) == 0;
+	char *list = s->of[1].value != ports ? (char *)s->of[1].value : NULL;
+	if (taken)
+		check_settings(s);
 	for (unsigned i = 0; i < SETTINGS; i++)
-		if (s.of[i].origin == SETTING_FILE)
-			free((char *)s.of[i].value);
+		if (s->of[i].origin == SETTING_FILE)
+			free((char *)s->of[i].value);
 	free(list);
-	free(s.rule_lines);
-	free(s.options);
+	free(s->rule_lines);
 }
 
 static void run(int count, char **words)

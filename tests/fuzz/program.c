@@ -6,7 +6,7 @@
  */
 #include "fuzz.h"
 
-#include "tools/program.h"
+#include "tools/common/program.h"
 
 #include <errno.h>
 #include <fcntl.h>

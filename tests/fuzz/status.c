@@ -8,10 +8,10 @@
  */
 #include "damage.h"
 
-#include "tools/command.h"
-#include "tools/openmetrics.h"
-#include "tools/statusjson.h"
-#include "tools/top/top.h"
+#include "tools/status/openmetrics.h"
+#include "tools/status/statusjson.h"
+#include "tools/status/top/top.h"
+#include "tools/subcommands.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,12 +21,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* Of main.c. */
-int command_help(const char *text)
-{
-	return 0;
-}
 
 static int file;
 static char name[NAME_MAX + 1];

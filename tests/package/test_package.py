@@ -103,14 +103,17 @@ def test_lintian(packages):
 
 
 def test_fields(packages):
-    """What it depends on was computed; libraries that were linked statically are not among it, and those
-    of the command's other programs are recommended alone."""
-    assert set(packages) == {"tuplebind", "tuplebind-dev", "tuplebind-dbgsym"}
+    """What they depend on was computed; libraries that were linked statically are not among it, and those
+    of the command's other programs are these programs' alone."""
+    assert set(packages) == {"tuplebind-dev"} | {name + symbols for name in ("tuplebind", "tuplebind-lease", "tuplebind-top")
+                                                 for symbols in ("", "-dbgsym")}
     depends = field(packages["tuplebind"], "Depends")
     assert re.search(r"\blibc6 \(>= 2\.\d+\)", depends) and "libinih1" in depends
     assert not any(name in depends for name in ("libbsd", "libmd", "libcurl", "libjansson", "ncurses"))
-    recommends = field(packages["tuplebind"], "Recommends")
-    assert "libcurl" in recommends and "libncurses6" in recommends
+    own = f"tuplebind (= {field(packages['tuplebind'], 'Version')})"
+    lease, top = (field(packages[name], "Depends") for name in ("tuplebind-lease", "tuplebind-top"))
+    assert own in lease and "libcurl" in lease and "libjansson" in lease and "ncurses" not in lease
+    assert own in top and "libncurses6" in top and "libcurl" not in top
 
 
 def test_complete(installed, debian):
@@ -118,9 +121,23 @@ def test_complete(installed, debian):
     for name in ("bin/tuplebind", f"lib/{TRIPLET}/libtuplebind.so", "share/man/man1/tuplebind.1.gz",
                  "share/man/man7/libtuplebind.7.gz", "share/bash-completion/completions/tuplebind",
                  "share/zsh/vendor-completions/_tuplebind", "share/fish/vendor_completions.d/tuplebind.fish",
-                 "libexec/tuplebind/tuplebind-lease", "libexec/tuplebind/tuplebind-top",
                  "share/doc/tuplebind/README.md", "share/doc/tuplebind/copyright"):
         assert f"/usr/{name}" in everything(root) - installed
+
+
+def test_without_the_others(installed, debian):
+    """What is in a package that is not there says so."""
+    run, _ = debian
+    assert run("tuplebind", "top").err.startswith("tuplebind: top: tuplebind-top (")
+    assert run("tuplebind", "run", "--lease", "etcd://127.0.0.1/x", "true").err.startswith("tuplebind: run: tuplebind-lease (")
+
+
+def test_others(packages):
+    """Each has its program, where the command looks for it, and nothing that another has."""
+    for name in ("tuplebind-lease", "tuplebind-top"):
+        listed = subprocess.run(["dpkg-deb", "--contents", packages[name]], capture_output=True, text=True, check=True).stdout
+        files = {line.split()[5] for line in listed.splitlines() if line[0] == "-"}
+        assert {file for file in files if not file.startswith(f"./usr/share/doc/{name}/")} == {f"./usr/libexec/tuplebind/{name}"}
 
 
 def test_documents(installed, debian):

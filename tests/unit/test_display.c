@@ -1,7 +1,7 @@
 /*
  * How lanes, fills and times look to people.
  */
-#include "tools/display.h"
+#include "tools/status/display.h"
 
 #include <criterion/criterion.h>
 #include <netinet/in.h>

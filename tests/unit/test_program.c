@@ -2,7 +2,7 @@
  * Programs as files: each kind in the smallest ELF that shows it, and then thousands of
  * broken ones. The system tests have the real ones.
  */
-#include "tools/program.h"
+#include "tools/common/program.h"
 
 #include "fixture.h"
 

@@ -1,11 +1,9 @@
 #include "tools/lease/family.h"
 
-#include "base/parse.h"
+#include "tools/common/proc.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,11 +12,10 @@
 /* 0: there is no such process, or it cannot be seen. */
 static pid_t parent_of(pid_t pid)
 {
-	char path[32], line[512];
+	FILE *file = proc_open(pid, "stat");
+	char line[512];
 	int parent = 0;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	FILE *file = fopen(path, "re");
 	if (file == NULL)
 		return 0;
 	size_t length = fread(line, 1, sizeof line - 1, file);
@@ -29,24 +26,27 @@ static pid_t parent_of(pid_t pid)
 	return end != NULL && sscanf(end, ") %*c %d", &parent) == 1 ? parent : 0;
 }
 
-int family_signal(int signal, pid_t except)
-{
-	DIR *processes = opendir("/proc");
-	const struct dirent *entry;
-	uint64_t pid;
-	int count = 0;
+/* A round of signals. */
+struct round {
+	int signal, count;
+};
 
-	if (processes == NULL)
-		return 0;
-	while ((entry = readdir(processes)) != NULL) {
-		if (parse_number(entry->d_name, 2, INT32_MAX, &pid) < 0 || (pid_t)pid == except ||
-			parent_of((pid_t)pid) != getpid())
-			continue;
-		kill((pid_t)pid, signal);
-		count++;
-	}
-	closedir(processes);
-	return count;
+static void signal_child(void *context, pid_t pid)
+{
+	struct round *r = context;
+
+	if (pid < 2 || parent_of(pid) != getpid())
+		return;
+	kill(pid, r->signal);
+	r->count++;
+}
+
+int family_signal(int signal)
+{
+	struct round r = {signal, 0};
+
+	proc_each(signal_child, &r);
+	return r.count;
 }
 
 bool family_has(pid_t pid)

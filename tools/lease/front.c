@@ -1,7 +1,7 @@
 #include "tools/lease/front.h"
 
 #include "base/event.h"
-#include "tools/command.h"
+#include "tools/common/command.h"
 #include "tools/lease/family.h"
 #include "tools/lease/link.h"
 
@@ -114,7 +114,7 @@ static void kill_family(void)
 {
 	static const struct timespec step = {.tv_nsec = 20000000};
 
-	while (family_signal(SIGKILL, 0) > 0 || waitpid(-1, NULL, WNOHANG) >= 0) {
+	while (family_signal(SIGKILL) > 0 || waitpid(-1, NULL, WNOHANG) >= 0) {
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
 		nanosleep(&step, NULL);

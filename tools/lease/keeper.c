@@ -2,7 +2,7 @@
 
 #include "base/event.h"
 #include "kernel/diag.h"
-#include "tools/command.h"
+#include "tools/common/command.h"
 #include "tools/lease/family.h"
 #include "tools/lease/link.h"
 #include "tools/lease/part.h"
@@ -83,7 +83,7 @@ static void kill_family(struct keeper *k)
 {
 	if (k->program != 0 && !k->program_ended)
 		kill(k->program, SIGKILL);
-	family_signal(SIGKILL, 0);
+	family_signal(SIGKILL);
 	k->kill_at = boot_ms() + KILL_STEP_MS;
 }
 
@@ -95,8 +95,8 @@ static void stop_family(struct keeper *k, uint64_t kill_at)
 	if (k->program != 0 && !k->program_ended)
 		kill(k->program, SIGTERM);
 	else
-		family_signal(SIGTERM, 0);
-	family_signal(SIGCONT, 0);
+		family_signal(SIGTERM);
+	family_signal(SIGCONT);
 }
 
 static void lose(struct keeper *k, const char *why, uint64_t kill_at)

@@ -6,7 +6,7 @@
  * `tuplebind run --lease` becomes this; COMMAND is where that stands. It is a program of its own so
  * that nobody else loads libcurl. Configured by the environment alone, see terms.h.
  */
-#include "tools/command.h"
+#include "tools/common/command.h"
 #include "tools/lease/front.h"
 #include "tools/lease/keeper.h"
 #include "tools/lease/link.h"

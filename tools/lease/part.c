@@ -25,14 +25,6 @@ struct seen {
 	char holders[512];
 };
 
-uint64_t boot_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void count_key(const struct part *p, char key[static 128])
 {
 	snprintf(key, 128, "/tuplebind/%s/count", p->name);

@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "tools/common/clock.h"
 #include "tools/lease/etcd.h"
 
 #define PART_COUNT_PRESET 16
@@ -29,7 +30,10 @@ struct part {
 };
 
 /* Milliseconds of CLOCK_BOOTTIME. */
-uint64_t boot_ms(void);
+static inline uint64_t boot_ms(void)
+{
+	return clock_ms(CLOCK_BOOTTIME);
+}
 
 void part_init(struct part *p, struct etcd *e, const char *name, unsigned ttl);
 
