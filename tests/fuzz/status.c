@@ -13,6 +13,7 @@
 #include "tools/status/top/top.h"
 #include "tools/subcommands.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
