@@ -40,22 +40,22 @@ void engine_start(struct engine *e)
 	e->table.stripe = &e->table.header->stripes[(uint64_t)getpid() % TUPLEBIND_STRIPES];
 }
 
-bool engine_table_sound(struct engine *e)
+bool engine_table_sound(struct engine *engine)
 {
-	struct event event;
+	struct event e;
 
-	if (table_intact(&e->table))
+	if (table_intact(&engine->table))
 		return true;
-	bool refuse = e->plan.when_unusable == UNUSABLE_FAIL;
+	bool refuse = engine->plan.when_unusable == UNUSABLE_FAIL;
 	if (refuse)
-		atomic_store_explicit(&e->refusing, 1, memory_order_release);
-	if (atomic_exchange_explicit(&e->active, 0, memory_order_relaxed) &&
-		event_begin(&event, LOG_WARN, "table-unusable")) {
-		event_text(&event, "reason", "some process has written over it");
-		event_text(&event, "file", e->table.path);
-		event_text(&event, "then", refuse ? "connects are refused" : "the kernel chooses");
-		event_text(&event, "fix", "remove the file and start the programs anew");
-		event_end(&event);
+		atomic_store_explicit(&engine->refusing, 1, memory_order_release);
+	if (atomic_exchange_explicit(&engine->active, 0, memory_order_relaxed) &&
+		event_begin(&e, LOG_WARN, "table-unusable")) {
+		event_text(&e, "reason", "some process has written over it");
+		event_text(&e, "file", engine->table.path);
+		event_text(&e, "then", refuse ? "connects are refused" : "the kernel chooses");
+		event_text(&e, "fix", "remove the file and start the programs anew");
+		event_end(&e);
 	}
 	return false;
 }
