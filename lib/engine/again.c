@@ -93,10 +93,15 @@ static int connect_with_port(struct attempt *a)
 	}
 	/* Of two TCP sockets the kernel refuses the second; of two UDP sockets one would go deaf.
 	 */
-	if (theirs && udp)
+	if (theirs && udp) {
+		a->became = BECAME_REFUSED;
 		return EADDRNOTAVAIL;
-	if (got < 0)
+	}
+	if (got < 0) {
+		/* It may take minutes, and nothing is in flight. */
+		tuple_end_flight(a);
 		return attempt_make(a);
+	}
 	int error = tuple_call(a);
 	if (!udp && attempt_kept(a, error))
 		tcp_check(a);

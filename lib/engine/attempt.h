@@ -2,10 +2,10 @@
  * The data of one connect(), by how long each part of it lives.
  *
  *   call     what the front handed over; const
- *   socket   what the socket was when it was looked at; const from then on
+ *   socket   what the socket was when it was looked at (connect.c); const from then on
  *   to       the foreign end: that of the call, until the kernel is known to make another one of it
  *   options  which of the socket's options are known to be as a way of binding needs them
- *   from     the local address that is being tried
+ *   from     the local address that is being tried, and what went wrong with those before it
  *   held     the claim of the port that is being tried, and the place in flight that goes with it
  *
  * A connection leaves from the address that the program bound; else from one of the pool that
@@ -13,7 +13,7 @@
  * or where no address of the pool can be used and TUPLEBIND_UNUSABLE=kernel; then the log says so.
  *
  * Files call downwards only: connect.c, again.c, first.c, leave.c, addresses.c, address.c and
- * search.c, tcp.c and udp.c, tuple.c, foresee.c, call.c.
+ * search.c, tcp.c and udp.c, tuple.c, foresee.c, call.c; undo.c, state.c and engine.c below all.
  *
  * Errors of functions here: 0; positive, what the program's own call ended with (an errno);
  * negative, what went wrong before it could be made.

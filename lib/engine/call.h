@@ -32,6 +32,8 @@ struct front {
 	 * to have been done to it until now.
 	 */
 	bool (*note_passed)(const struct call *c);
+	/* The engine is about to make its first claim: sets engine->token (engine.h). */
+	void (*enter)(const struct call *c);
 	/* Whether a child of the engine's own process may have what descriptors it has just had. */
 	bool (*may_fork)(void);
 };
@@ -48,7 +50,9 @@ struct call {
 
 /* What became of the call. */
 enum became {
-	BECAME_PASSED,	/* it was made without us */
+	BECAME_MADE, /* it was made as it was: no socket of ours to serve, or one that has its tuple
+		      */
+	BECAME_PASSED,	/* it was one to serve, and was left to the kernel */
 	BECAME_GIVEN,	/* it was made with a tuple of ours */
 	BECAME_REFUSED, /* it was not made */
 };

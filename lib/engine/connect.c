@@ -117,11 +117,10 @@ static int connect_unclaimed(struct facts *f, struct attempt *a)
 	return first_connect(a);
 }
 
-static int connect_claimed(struct facts *f, struct attempt *a)
+static int connect_claimed_udp(struct facts *f, struct attempt *a)
 {
-	if (f->protocol == IPPROTO_TCP)
-		return again_tcp(a);
 	int error = again_udp(a);
+
 	if (error != -EAGAIN)
 		return error;
 	f->address_given = state_has_flag(a->state, STATE_ADDRESS);
@@ -141,12 +140,15 @@ static int connect_served(struct facts *f, struct attempt *a)
 	if (!engine_table_sound(a->engine)) {
 		if (claimed)
 			return udp_leave(a);
-		return engine_refuses(a->engine) ? engine_connect_refusing(a->call).error
-						 : attempt_make(a);
+		if (!engine_refuses(a->engine))
+			return attempt_make(a);
+		struct outcome refused = engine_connect_refusing(a->call);
+		a->became = refused.became;
+		return refused.error;
 	}
 	if (!plan_serves(&a->engine->plan, &a->to.addr, a->to.port, &f->rule, &why))
 		return claimed ? udp_leave(a) : leave_whole(a, why);
-	return claimed ? connect_claimed(f, a) : connect_unclaimed(f, a);
+	return claimed ? connect_claimed_udp(f, a) : connect_unclaimed(f, a);
 }
 
 struct outcome engine_connect(const struct call *c, struct state *s)
@@ -177,5 +179,5 @@ struct outcome engine_connect_refusing(const struct call *c)
 		plan_serves(&c->engine->plan, &faddr, fport, &rule, &unused) &&
 		sock_local(c->fd, &laddr, &lport) == 0 && lport == 0 && addr_is_any(&laddr))
 		return (struct outcome){BECAME_REFUSED, EADDRNOTAVAIL};
-	return (struct outcome){BECAME_PASSED, c->front->make(c, NULL, NULL)};
+	return (struct outcome){BECAME_MADE, c->front->make(c, NULL, NULL)};
 }

@@ -33,7 +33,8 @@ struct engine {
 	_Atomic int active;   /* started, and the table is sound */
 	_Atomic int refusing; /* the table cannot be used, and TUPLEBIND_UNUSABLE is fail */
 	_Atomic int has_claimed;
-	_Atomic uint64_t token; /* process_token() of the process that the engine runs in */
+	_Atomic uint64_t token; /* process_token() of the process it runs in; 0: front->enter() is
+				   to set it */
 	struct netns netns;	/* whose sockets are served */
 	struct table table;
 	struct plan plan;

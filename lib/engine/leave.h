@@ -10,7 +10,7 @@ int leave_whole(struct attempt *a, enum tuplebind_counter why);
 
 /*
  * Leaves the port to the kernel, but not the address: the program's stays, else one of the pool is
- * bound. Counts why. 0, or the call's errno.
+ * bound. Counts why. 0, or the errno for the program.
  */
 int leave_port(struct attempt *a, enum search how, enum tuplebind_counter why);
 

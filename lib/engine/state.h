@@ -2,8 +2,8 @@
  * What is known of one of the program's sockets between two calls: the claim that it holds, and
  * what was done to it.
  *
- * The front keeps it where it finds it again by the descriptor (preload/book.h). Each field is
- * atomic, since the program may use a socket from several threads and signal handlers.
+ * The front keeps it where it finds it again by the descriptor (preload/book.h). Each field that
+ * changes is atomic, since the program may use a socket from several threads and signal handlers.
  */
 #pragma once
 

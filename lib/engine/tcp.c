@@ -198,7 +198,7 @@ static struct result unless_forbidden(const struct attempt *a, struct result r)
  *
  * Even ports are kept for the kernel's own connect(), which takes them first: were all under
  * explicit binds, no other program of the host could connect. Only a lane that has no other port
- * left takes them (first.c).
+ * left takes them (addresses_reap()).
  */
 static struct result late_refused(struct attempt *a, int state)
 {

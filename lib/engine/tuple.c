@@ -29,6 +29,8 @@ void tuple_begin_flight(struct attempt *a)
 {
 	struct engine *e = a->engine;
 
+	if (atomic_load_explicit(&e->token, memory_order_relaxed) == 0)
+		a->call->front->enter(a->call);
 	atomic_store_explicit(&e->has_claimed, 1, memory_order_relaxed);
 	a->from.lane_hash = lane_hash_get(&e->lane_hashes, &e->table, &a->from.lane);
 	/* claims.pml: C0 */
@@ -288,7 +290,7 @@ int tuple_prepare_late(struct attempt *a, uint16_t first, uint16_t last)
 
 	state_set_flag(a->state, STATE_TOUCHED);
 	if (!a->options.prepared) {
-		/* How long a UDP socket shares its port is datagram.c's to decide. */
+		/* How long a UDP socket shares its port is udp.c's to decide. */
 		if (a->socket->protocol == IPPROTO_TCP)
 			error = sock_reuse_address(a->call->fd, true);
 		if (error == 0 && !leave_address)

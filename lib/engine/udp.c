@@ -371,7 +371,7 @@ static int follow(struct attempt *a, claim old)
 
 /*
  * Connects with the port that the socket has, in the lane of its new destination. 0, or errno of
- * the call; *taken: that tuple is somebody else's, and nothing was done.
+ * the call; *taken: that tuple is somebody else's, and the socket is where it was, or disconnected.
  */
 static int keep_port(struct attempt *a, claim old, bool *taken)
 {

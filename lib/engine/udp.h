@@ -48,7 +48,7 @@ int udp_search(struct attempt *a);
 /*
  * Connects a socket that has a port, and the claim @old for its present tuple, to another
  * destination with that port: the claim is kept or moved. 0, or errno of the call; *taken: the new
- * tuple is somebody else's, and the socket has none (EADDRNOTAVAIL).
+ * tuple is somebody else's (EADDRNOTAVAIL), and the socket is where it was, or has none.
  */
 int udp_connect_with_port(struct attempt *a, claim old, bool *taken);
 

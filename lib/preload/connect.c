@@ -68,23 +68,22 @@ static bool may_fork(void)
 	return &__libc_single_threaded == NULL || !__libc_single_threaded;
 }
 
+/* A forked child is entered among the processes when it first connects. */
+static void enter(const struct call *c)
+{
+	if (library.self.entry == NULL)
+		process_enter(&library.engine.table, &library.self);
+	atomic_store_explicit(&library.engine.token, process_token(getpid()), memory_order_relaxed);
+}
+
 static const struct front front = {
 	.make = make,
 	.state = state,
 	.is_untouched = untouched_is,
 	.note_passed = note_passed,
+	.enter = enter,
 	.may_fork = may_fork,
 };
-
-/* A forked child is entered among the processes when it first connects. */
-static void enter_process(void)
-{
-	if (atomic_load_explicit(&library.engine.token, memory_order_relaxed) != 0)
-		return;
-	if (library.self.entry == NULL)
-		process_enter(&library.engine.table, &library.self);
-	atomic_store_explicit(&library.engine.token, process_token(getpid()), memory_order_relaxed);
-}
 
 /* 0, or errno. */
 static int run(struct connect_call *c)
@@ -100,7 +99,6 @@ static int run(struct connect_call *c)
 	if (!active)
 		return engine_connect_refusing(&c->call).error;
 	struct record *r = book_find(c->call.fd, &c->call.kind);
-	enter_process();
 	return engine_connect(&c->call, r != NULL ? &r->state : NULL).error;
 }
 

@@ -79,7 +79,7 @@ struct tuplebind_slab *claim_slab(const struct table *t, claim c);
 /* Whether the claim's bit is set; whose, the slab's tag says. */
 bool claim_is_set(const struct tuplebind_slab *slab, claim c);
 
-/* Clears the bit. False: it was not set. */
+/* Clears the bit of a claim that stands for no port: no count changes. False: it was not set. */
 bool claim_clear(struct table *t, struct tuplebind_slab *slab, claim c);
 
 /*

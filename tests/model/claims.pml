@@ -364,7 +364,7 @@ inline choose(b)
 inline connect_socket(me, b, f, got, open)
 {
 #if RESETS > 0
-	known[me] = takings; /* C0: tuple_take_off() */
+	known[me] = takings; /* C0: tuple_begin_flight() */
 #endif
 	flight_begin(me, f);
 	do
@@ -417,7 +417,7 @@ inline connect_socket(me, b, f, got, open)
 		flight_end(me, f);
 		flight_begin(me, f);
 #endif
-		give_back(me, b); /* C6: tuple_lost() */
+		give_back(me, b); /* C6: undo_tuple() */
 		open = false
 	:: !open
 	fi;

@@ -27,7 +27,7 @@ static struct {
 	int answers;	/* calls to be answered so; then they are made */
 	bool no_state;	/* there is no room for one */
 	bool untouched; /* nothing was done to the socket */
-	int calls, states, passed;
+	int calls, states, passed, entered;
 	int in_flight, claimed; /* calls with a claim that was so */
 	uint16_t ports[PORTS_MOST];
 } front_is;
@@ -66,12 +66,18 @@ static bool note_passed(const struct call *c)
 	return front_is.untouched;
 }
 
+static void enter(const struct call *c)
+{
+	front_is.entered++;
+	atomic_store(&engine.token, process_own_token());
+}
+
 static bool may_fork(void)
 {
 	return true;
 }
 
-static const struct front front = {make, make_state, is_untouched, note_passed, may_fork};
+static const struct front front = {make, make_state, is_untouched, note_passed, enter, may_fork};
 
 static void start(void)
 {
@@ -82,7 +88,6 @@ static void start(void)
 	cr_assert_eq(config_read(&config, &fault), 0, "%s", fault.text);
 	cr_assert_eq(engine_prepare(&engine, &config, &fault), 0, "%s", fault.text);
 	engine_start(&engine);
-	atomic_store(&engine.token, process_own_token());
 	atomic_store(&engine.active, 1);
 }
 
@@ -142,6 +147,7 @@ Test(engine, gives_the_tuple_that_was_claimed)
 	expect(connect_to(fd, listener()), BECAME_GIVEN, 0);
 	cr_expect_eq(front_is.calls, 1);
 	cr_expect_eq(front_is.in_flight, 1);
+	cr_expect_eq(front_is.entered, 1);
 	cr_expect_eq(claim_port(&engine.table, state_claim(&state)), port_of(fd));
 	cr_expect_not(flight_has(&engine.table, state_claim(&state)));
 	cr_expect_eq(fixture_claims(&engine.table), 1);
@@ -261,6 +267,7 @@ Test(engine, passes_what_the_settings_skip)
 	start();
 	expect(connect_to(fd, listener()), BECAME_PASSED, 0);
 	cr_expect(front_is.calls == 1 && front_is.passed == 1 && front_is.states == 0);
+	cr_expect_eq(front_is.entered, 0);
 	cr_expect_eq(fixture_claims(&engine.table), 0);
 	close(fd);
 }
@@ -284,7 +291,7 @@ Test(engine, passes_other_kinds_of_socket)
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
 	start(); /* TCP alone */
-	expect(connect_to(fd, listener()), BECAME_PASSED, 0);
+	expect(connect_to(fd, listener()), BECAME_MADE, 0);
 	cr_expect_eq(front_is.passed, 0); /* not one that would be served */
 	close(fd);
 }
@@ -329,7 +336,7 @@ Test(engine, second_connect_asks_and_keeps)
 	start();
 	expect(connect_to(fd, listener()), BECAME_GIVEN, 0);
 	claim held = state_claim(&state);
-	cr_expect_eq(connect_to(fd, listener()).error, EISCONN);
+	expect(connect_to(fd, listener()), BECAME_MADE, EISCONN);
 	cr_expect_eq(state_claim(&state), held);
 	cr_expect_eq(fixture_claims(&engine.table), 1);
 	close(fd);
@@ -383,7 +390,7 @@ Test(engine, table_that_was_written_over)
 	fixture_variable("UNUSABLE", "fail");
 	start();
 	memset(engine.table.header, 0, 64);
-	expect(connect_to(fd, listener()), BECAME_PASSED, EADDRNOTAVAIL);
+	expect(connect_to(fd, listener()), BECAME_REFUSED, EADDRNOTAVAIL);
 	cr_expect(engine_refuses(&engine) && !engine_active(&engine));
 	cr_expect_eq(front_is.calls, 0);
 	close(fd);
@@ -402,7 +409,33 @@ Test(engine, refusing_lets_others_pass)
 	call.fd = fd;
 	expect(engine_connect_refusing(&call), BECAME_REFUSED, EADDRNOTAVAIL);
 	call.fd = other;
-	expect(engine_connect_refusing(&call), BECAME_PASSED, 0);
+	expect(engine_connect_refusing(&call), BECAME_MADE, 0);
 	close(fd);
 	close(other);
+}
+
+/* Where the table cannot be judged the kernel searches, and what it finds becomes the socket's. */
+Test(engine, adopts_what_the_kernel_finds)
+{
+	int fd = tcp();
+	struct tuplebind_lane lane = connection.lane;
+	claim stale;
+
+	fixture_variable("BACKEND", "late");
+	fixture_variable("PORTS", "40009");
+	start();
+	if (!plan_has_late(&engine.plan))
+		return;
+	/* A claim without a socket, and no look is to come. */
+	cr_assert_eq(claim_take_port(&engine.table, &lane, 40009, NULL, &stale), 0);
+	atomic_store(&engine.looks.blind, 1);
+	atomic_store(&engine.looks.next, UINT64_MAX);
+	atomic_store(&engine.looks.next_for_strays, UINT64_MAX);
+	expect(connect_to(fd, listener()), BECAME_GIVEN, 0);
+	cr_expect_eq(port_of(fd), 40009);
+	cr_expect_eq(state_claim(&state), stale);
+	cr_expect_eq(fixture_claims(&engine.table), 1);
+	cr_expect_eq(table_counter(&engine.table, TUPLEBIND_BOUND), 1);
+	cr_expect_eq(front_is.passed, 0);
+	close(fd);
 }

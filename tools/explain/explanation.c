@@ -227,7 +227,7 @@ struct tally {
 	bool reapable, full, roomless, stopped;
 };
 
-/* One address of the walk, as walk.c of the library goes on with it. */
+/* One address of the walk, as addresses.c of the library goes on with it. */
 static void look_at_address(
 	struct look *l, struct source_walk *walk, struct tally *t, struct explained_address *a)
 {
