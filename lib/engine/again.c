@@ -91,8 +91,7 @@ static int connect_with_port(struct attempt *a)
 		tuple_keep_for_stranger(a);
 		theirs = true;
 	}
-	/* Of two TCP sockets the kernel refuses the second; of two UDP sockets one would go deaf.
-	 */
+	/* Of two TCP sockets the kernel refuses the second; a UDP socket would go deaf. */
 	if (theirs && udp) {
 		a->became = BECAME_REFUSED;
 		return EADDRNOTAVAIL;

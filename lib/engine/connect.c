@@ -90,7 +90,8 @@ static int connect_unclaimed(struct facts *f, struct attempt *a)
 	bool udp = f->protocol == IPPROTO_UDP;
 
 	f->untouched = a->call->front->is_untouched(a->call, f->protocol);
-	switch (f->untouched ? HAS_NOTHING : look_at_ends(f, a)) {
+	enum has has = f->untouched ? HAS_NOTHING : look_at_ends(f, a);
+	switch (has) {
 	case HAS_PORT:
 		return leave_whole(a, TUPLEBIND_PASSED_BOUND);
 	case HAS_FOREIGN:
@@ -99,14 +100,13 @@ static int connect_unclaimed(struct facts *f, struct attempt *a)
 		return refuse_lost(a);
 	case HAS_RANGE:
 		return leave_search(a, TUPLEBIND_PASSED_BOUND);
-	case HAS_OURS:
-		return udp && !udp_usable(a->engine) ? leave_search(a, TUPLEBIND_PASSED_SPECIAL)
-						     : again_bound(a);
 	default:
 		break;
 	}
 	if (udp && !udp_usable(a->engine))
 		return leave_search(a, TUPLEBIND_PASSED_SPECIAL);
+	if (has == HAS_OURS)
+		return again_bound(a);
 	if (!plan_resolve_any(f->rule, f->address_given, &a->to.addr))
 		return leave_whole(a, TUPLEBIND_PASSED_SPECIAL);
 	/* In a group of its own, whose steering another address might change. */

@@ -31,7 +31,9 @@ static int connect_to_several(struct attempt *a)
 	if (search_may_be_anywhere(a))
 		return search(a);
 	int error = addresses_search(a, SEARCH_PORTS);
-	return error >= 0 && search_found_nothing(a, error) ? -error : error;
+	/* A port that was bound stays: the program is told. */
+	bool bound = a->state != NULL && state_has_flag(a->state, STATE_EXPLICIT);
+	return error >= 0 && search_found_nothing(a, error) && !bound ? -error : error;
 }
 
 int first_connect(struct attempt *a)

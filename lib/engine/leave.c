@@ -62,9 +62,9 @@ int refuse_unusable(struct attempt *a, const char *reason)
 
 int leave_port(struct attempt *a, enum search how, enum tuplebind_counter why)
 {
-	undo_all(a->state, a->call->fd);
 	if (!attempt_has_pool(a) && how == SEARCH_FREELY)
 		return leave_whole(a, why);
+	undo_all(a->state, a->call->fd);
 	attempt_note_passed(a, why);
 	int error = addresses_search(a, how);
 	if (error < 0 || search_found_nothing(a, error))

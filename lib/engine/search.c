@@ -82,39 +82,45 @@ static int call_anywhere(struct attempt *a)
 	return a->socket->protocol == IPPROTO_UDP ? udp_search(a) : tuple_call(a);
 }
 
+/* Binds a port that no other socket has, drawn from the rule's. 0, or -errno: -EADDRINUSE: none. */
+static int bind_alone(struct attempt *a)
+{
+	const struct portorder *order = &a->socket->rule->ports->order;
+	int error = -EADDRINUSE;
+	uint64_t random;
+
+	for (int i = 0; i < BINDS_MOST && error == -EADDRINUSE && !a->from.lost; i++) {
+		random_bytes(&random, sizeof random);
+		a->held.lport = portorder_random(
+			order, i < BINDS_MOST / 2 ? STAGE_ODD : STAGE_EVEN, random);
+		if (a->held.lport != 0 && !listeners_has(&a->engine->listeners, a->held.lport))
+			error = tuple_bind_port(a, a->held.lport);
+	}
+	return error;
+}
+
 /*
- * Without the option, and among certain ports: by binds that share with nobody. What is bound so is
- * free whatever the destination comes to. (When nearly all ports are in use for something this
+ * Without the option, and among certain ports: by a bind that shares with nobody. What is bound so
+ * is free whatever the destination comes to. (When nearly all ports are in use for something this
  * finds none, though a tuple may be free.)
  */
 static int call_alone(struct attempt *a)
 {
-	const struct portorder *order = &a->socket->rule->ports->order;
-	uint64_t random;
-
+	if (tuple_bind_forbidden(a))
+		return EADDRNOTAVAIL;
 	state_set_flag(a->state, STATE_TOUCHED);
-	for (int i = 0; i < BINDS_MOST; i++) {
-		random_bytes(&random, sizeof random);
-		uint16_t port = portorder_random(
-			order, i < BINDS_MOST / 2 ? STAGE_ODD : STAGE_EVEN, random);
-		if (port == 0 || listeners_has(&a->engine->listeners, port))
-			continue;
-		int error = sock_reuse_address(a->call->fd, false);
-		if (error == 0)
-			error = tuple_bind_port(a, port);
-		if (error == -EADDRINUSE && !a->from.lost)
-			continue;
-		if (error < 0)
-			return error;
-		state_set_flag(a->state, STATE_EXPLICIT);
-		table_note_port(a->engine->table.header->explicit_ports, port);
-		/* Other destinations' sockets share it from now on. */
-		sock_reuse_address(a->call->fd, true);
-		a->held.lport = port;
-		return tuple_call(a);
-	}
+	int error = sock_reuse_address(a->call->fd, false);
+	if (error == 0)
+		error = bind_alone(a);
+	/* Bound or not: other destinations' sockets share the port from now on. */
 	sock_reuse_address(a->call->fd, true);
-	return EADDRNOTAVAIL;
+	if (error < 0) {
+		a->held.lport = 0;
+		return error == -EADDRINUSE && !a->from.lost ? EADDRNOTAVAIL : error;
+	}
+	state_set_flag(a->state, STATE_EXPLICIT);
+	table_note_port(a->engine->table.header->explicit_ports, a->held.lport);
+	return tuple_call(a);
 }
 
 bool search_may_be_anywhere(const struct attempt *a)
@@ -170,8 +176,10 @@ static void settle(struct attempt *a, int error)
 /* What is left to the kernel is counted already, and has no claim. */
 static void finish(struct attempt *a, int error)
 {
+	bool explicit = state_has_flag(a->state, STATE_EXPLICIT);
+
 	if (a->became != BECAME_PASSED)
-		tuple_finish(a, error, TUPLEBIND_LATE);
+		tuple_finish(a, error, explicit ? TUPLEBIND_EXPLICIT : TUPLEBIND_LATE);
 	else if (!attempt_kept(a, error))
 		undo_tuple(a->state, a->call->fd, &a->engine->table, a->held.flight != NULL);
 }

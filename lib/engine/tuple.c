@@ -49,8 +49,7 @@ void tuple_give_back(struct attempt *a)
 {
 	if (a->state != NULL)
 		state_set_claim(a->state, CLAIM_NONE);
-	/* Who found no place in flight cannot tell whether the claim was reaped: it is looked into.
-	 */
+	/* Without a place in flight it may have been reaped meanwhile: it is looked into. */
 	if (a->held.flight != NULL)
 		claim_give_back(&a->engine->table, a->held.claim);
 	else
